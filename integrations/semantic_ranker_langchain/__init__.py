@@ -1,0 +1,10 @@
+"""LangChain adapters: your documents in, the same documents in a better order out. Needs `langchain-core` only."""
+
+from semantic_ranker._extras import requires_extra
+
+with requires_extra("langchain"):
+    from semantic_ranker_langchain.cross_encoder import SemanticCrossEncoder
+    from semantic_ranker_langchain.rerank import SemanticRerank
+    from semantic_ranker_langchain.retriever import SemanticRerankRetriever
+
+__all__ = ["SemanticCrossEncoder", "SemanticRerank", "SemanticRerankRetriever"]

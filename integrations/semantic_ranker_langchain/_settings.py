@@ -1,0 +1,54 @@
+"""Fields that every LangChain class of ours has: which model, opened how. Scores nothing."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from langchain_core.load.serializable import Serializable
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr
+
+from semantic_ranker._shared import EncoderHold, shared_cross_encoder
+from semantic_ranker.cross_encoder import CrossEncoder
+
+PositiveCount = Annotated[int, Field(gt=0, strict=True)]
+"""A number of documents or tokens: 1 or more; `True`, `2.0` and `"2"` are refused."""
+
+
+def _path_to_str(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+class ModelSettings(Serializable):
+    """The model of an adapter, opened at the first use and shared by all adapters that ask for the same."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=())
+
+    model: Annotated[str | None, BeforeValidator(_path_to_str)] = None
+    """Model folder or hub id; None is the bundled English model."""
+    precision: Literal["auto", "fp32", "fp16", "int8"] = "auto"
+    """Which weights of the model to open; `auto` takes int8 where there is one."""
+    max_length: PositiveCount | None = None
+    """Tokens of query and text together; None is the model's own limit."""
+    long_text: Literal["truncate", "windows"] = "truncate"
+    """Longer texts are cut, or scored in overlapping windows of which the best one counts."""
+
+    _hold: EncoderHold = PrivateAttr(default_factory=EncoderHold)
+
+    @classmethod
+    def is_lc_serializable(cls) -> bool:
+        """Return True: `langchain_core.load.dumpd` writes the settings, never weights."""
+        return True
+
+    @classmethod
+    def get_lc_namespace(cls) -> list[str]:
+        """Return the name to pass to `load` as `valid_namespaces`."""
+        return ["semantic_ranker_langchain"]
+
+    def _encoder(self) -> CrossEncoder:
+        """Return the open scorer for the present settings."""
+        encoder = shared_cross_encoder(
+            self.model, precision=self.precision, max_length=self.max_length, long_text=self.long_text
+        )
+        self._hold = EncoderHold(encoder)
+        return encoder
