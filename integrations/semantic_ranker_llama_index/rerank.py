@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from llama_index.core.bridge.pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr
 from llama_index.core.callbacks import CBEventType, EventPayload
-from llama_index.core.instrumentation import get_dispatcher
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, QueryBundle
+from llama_index_instrumentation import get_dispatcher
 
 from semantic_ranker._executor import run_in_scoring_thread
 from semantic_ranker._shared import BUNDLED_MODEL_NAME, EncoderHold, shared_cross_encoder
@@ -93,7 +93,7 @@ class SemanticRerank(BaseNodePostprocessor):
         if query_bundle is None:
             raise InvalidInputError("Expected a query to rerank for, got none: pass query_str or query_bundle.")
         name, top_n = self.model or BUNDLED_MODEL_NAME, self.top_n or len(nodes)
-        payload = {
+        payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
             EventPayload.MODEL_NAME: name,
             EventPayload.QUERY_STR: query_bundle.query_str,

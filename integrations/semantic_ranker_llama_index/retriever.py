@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from llama_index.core.base.base_retriever import BaseRetriever
 from llama_index.core.callbacks import CallbackManager
 from llama_index.core.indices.base import BaseIndex
@@ -21,7 +23,7 @@ class SemanticRerankRetriever(BaseRetriever):
 
     def __init__(
         self,
-        base: BaseRetriever | BaseIndex,
+        base: BaseRetriever | BaseIndex[Any],
         *,
         k: int = 5,
         fetch_k: int = 50,

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import pytest
 from langchain_core.documents import Document
-from llama_index.core.schema import NodeWithScore, TextNode
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -151,8 +151,14 @@ class LangChain:
         ]
 
     @staticmethod
-    def run(reranker: Any, items: list[Any], query: str) -> list[Any]:
-        return reranker.compress_documents(items, query)
+    def call(reranker: Any, items: list[Any], query: str) -> tuple[Any, tuple[Any, ...]]:
+        """Return the bound method that reranks, and its arguments."""
+        return reranker.compress_documents, (items, query)
+
+    @classmethod
+    def run(cls, reranker: Any, items: list[Any], query: str) -> list[Any]:
+        method, arguments = cls.call(reranker, items, query)
+        return method(*arguments)
 
     @staticmethod
     async def arun(reranker: Any, items: list[Any], query: str) -> list[Any]:
@@ -180,8 +186,14 @@ class LlamaIndex:
         ]
 
     @staticmethod
-    def run(reranker: Any, items: list[Any], query: str) -> list[Any]:
-        return reranker.postprocess_nodes(items, query_str=query)
+    def call(reranker: Any, items: list[Any], query: str) -> tuple[Any, tuple[Any, ...]]:
+        """Return the bound method that reranks, and its arguments."""
+        return reranker.postprocess_nodes, (items, QueryBundle(query))
+
+    @classmethod
+    def run(cls, reranker: Any, items: list[Any], query: str) -> list[Any]:
+        method, arguments = cls.call(reranker, items, query)
+        return method(*arguments)
 
     @staticmethod
     async def arun(reranker: Any, items: list[Any], query: str) -> list[Any]:

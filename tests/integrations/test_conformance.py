@@ -10,6 +10,8 @@ import copy
 import json
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -247,6 +249,17 @@ def test_pickle_carries_the_path_and_no_weights(framework, model):
     restored = pickle.loads(data)
     assert framework.payload(restored) == framework.payload(reranker)
     assert framework.run(restored, framework.items(TEXTS), QUERY) == expected
+
+
+def test_it_travels_to_a_fresh_process(framework, model):
+    """What `multiprocessing` with spawn, Ray and Dask do with it."""
+    call = framework.call(framework.rerank_class(model=model, top_n=None), framework.items(TEXTS), QUERY)
+    code = (
+        "import pickle, sys; method, arguments = pickle.load(sys.stdin.buffer);"
+        "sys.stdout.buffer.write(pickle.dumps(method(*arguments)))"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(call), capture_output=True, check=True)
+    assert ids(framework, pickle.loads(answer.stdout)) == BEST_FIRST
 
 
 def test_a_deep_copy_works(framework, model):
