@@ -23,8 +23,12 @@ class SemanticRerankRetriever(BaseRetriever):
     `k` of its own. Any other retriever returns what it returns; the first `fetch_k` are reranked.
 
     Example:
-        >>> retriever = SemanticRerankRetriever(base=vector_store, k=5)  # doctest: +SKIP
-        >>> retriever.invoke("how do I reset my password")  # doctest: +SKIP
+        >>> from langchain_core.embeddings import DeterministicFakeEmbedding
+        >>> from langchain_core.vectorstores import InMemoryVectorStore
+        >>> store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+        >>> ids = store.add_texts(["Cats sleep all day.", "To change a forgotten password, open Settings."])
+        >>> SemanticRerankRetriever(base=store, k=1).invoke("how do I reset my password")[0].page_content
+        'To change a forgotten password, open Settings.'
     """
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)

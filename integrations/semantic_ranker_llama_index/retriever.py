@@ -17,8 +17,12 @@ class SemanticRerankRetriever(BaseRetriever):
     """Asks a first stage for `fetch_k` nodes and returns the best `k` of them after reranking.
 
     Example:
-        >>> retriever = SemanticRerankRetriever(index, k=5)  # doctest: +SKIP
-        >>> retriever.retrieve("how do I reset my password")  # doctest: +SKIP
+        >>> from llama_index.core import MockEmbedding, VectorStoreIndex
+        >>> from llama_index.core.schema import TextNode
+        >>> texts = ["Cats sleep all day.", "To change a forgotten password, open Settings."]
+        >>> index = VectorStoreIndex([TextNode(text=text) for text in texts], embed_model=MockEmbedding(embed_dim=4))
+        >>> SemanticRerankRetriever(index, k=1).retrieve("how do I reset my password")[0].text
+        'To change a forgotten password, open Settings.'
     """
 
     def __init__(

@@ -110,6 +110,26 @@ def test_a_path_object_is_a_model(framework, model):
     assert reranker.model == model
 
 
+@pytest.mark.parametrize(
+    ("words", "without", "settings", "with_them"),
+    [
+        (100, "id-1", {"long_text": "windows"}, "id-0"),
+        (20, "id-0", {"max_length": 16}, "id-1"),
+    ],
+    ids=["long_text", "max_length"],
+)
+def test_length_settings_reach_the_model(framework, model, words, without, settings, with_them):
+    items = framework.items(["red " * words + "cat feeds dog", "cat"])
+    for options, first in (({}, without), (settings, with_them)):
+        reranker = framework.rerank_class(model=model, **options)
+        assert ids(framework, framework.run(reranker, items, QUERY))[0] == first
+
+
+def test_a_precision_that_the_model_does_not_have_is_an_error(framework, model):
+    with pytest.raises(ModelLoadError):
+        framework.run(framework.rerank_class(model=model, precision="int8"), framework.items(TEXTS), QUERY)
+
+
 def test_the_threshold_is_on_the_relevance_score_and_may_leave_nothing(framework, model):
     strict, half = (framework.rerank_class(model=model, score_threshold=least) for least in (1.0, 0.5))
     assert framework.run(strict, framework.items(TEXTS), QUERY) == []

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.documents import Document
@@ -10,6 +12,7 @@ from langchain_core.vectorstores import InMemoryVectorStore
 from langchain_tests.integration_tests import RetrieversIntegrationTests
 from pydantic import Field, ValidationError
 
+from semantic_ranker import CrossEncoder
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_langchain import SemanticRerank, SemanticRerankRetriever
 
@@ -118,9 +121,23 @@ def test_a_store_retriever_is_asked_for_fetch_k_unless_it_was_given_a_k(store, r
     assert len(SemanticRerankRetriever(base=fixed, k=6, reranker=reranker).invoke(QUERY)) == 2
 
 
-def test_of_other_retrievers_the_first_fetch_k_are_reranked(documents, reranker):
+async def test_of_other_retrievers_the_first_fetch_k_are_reranked(documents, reranker):
     retriever = SemanticRerankRetriever(base=FixedRetriever(documents=documents), k=2, fetch_k=3, reranker=reranker)
     assert texts(retriever.invoke(QUERY)) == ["cat feeds", "cat"]
+    assert texts(await retriever.ainvoke(QUERY)) == ["cat feeds", "cat"]
+
+
+async def test_ainvoke_scores_off_the_event_loop(documents, reranker, monkeypatch):
+    threads = []
+    rank = CrossEncoder.rank
+
+    def noted(self, *args):
+        threads.append(threading.current_thread().name)
+        return rank(self, *args)
+
+    monkeypatch.setattr(CrossEncoder, "rank", noted)
+    await SemanticRerankRetriever(base=FixedRetriever(documents=documents), reranker=reranker).ainvoke(QUERY)
+    assert [name.startswith("semantic-ranker") for name in threads] == [True]
 
 
 def test_nothing_found_is_nothing_returned():

@@ -9,6 +9,7 @@ from llama_index.core.llms import MockLLM
 from llama_index.core.query_engine import RetrieverQueryEngine
 from llama_index.core.schema import NodeWithScore, TextNode
 
+from semantic_ranker import CrossEncoder
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_llama_index import SemanticRerank, SemanticRerankRetriever
 
@@ -66,9 +67,23 @@ async def test_an_index_is_asked_for_fetch_k_nodes(index, reranker):
     assert len(SemanticRerankRetriever(index, k=6, fetch_k=1, reranker=reranker).retrieve(QUERY)) == 6
 
 
-def test_the_first_fetch_k_nodes_are_reranked(reranker):
+async def test_the_first_fetch_k_nodes_are_reranked(reranker):
     retriever = SemanticRerankRetriever(FixedRetriever(), k=2, fetch_k=3, reranker=reranker)
     assert texts(retriever.retrieve(QUERY)) == ["cat feeds", "cat"]
+    assert texts(await retriever.aretrieve(QUERY)) == ["cat feeds", "cat"]
+
+
+async def test_aretrieve_scores_off_the_event_loop(reranker, monkeypatch):
+    threads = []
+    rank = CrossEncoder.rank
+
+    def noted(self, *args):
+        threads.append(threading.current_thread().name)
+        return rank(self, *args)
+
+    monkeypatch.setattr(CrossEncoder, "rank", noted)
+    await SemanticRerankRetriever(FixedRetriever(), reranker=reranker).aretrieve(QUERY)
+    assert [name.startswith("semantic-ranker") for name in threads] == [True]
 
 
 def test_k_replaces_top_n_and_leaves_the_reranker_as_it_was(model):

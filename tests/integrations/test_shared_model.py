@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from semantic_ranker import CrossEncoder
 from semantic_ranker._shared import EncoderHold, checked_count, shared_cross_encoder
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
 
@@ -28,10 +30,22 @@ def test_the_same_settings_share_one_scorer_and_others_do_not(own_model):
     assert shared_cross_encoder(own_model) is first
 
 
-def test_threads_that_start_together_open_it_once(own_model):
+def test_threads_that_start_together_open_it_once(own_model, monkeypatch):
+    openings, second = [], threading.Event()
+    initialise = CrossEncoder.__init__
+
+    def slow_initialise(self, *args, **options):
+        openings.append(self)
+        if len(openings) > 1:
+            second.set()
+        second.wait(0.2)
+        initialise(self, *args, **options)
+
+    monkeypatch.setattr(CrossEncoder, "__init__", slow_initialise)
     with ThreadPoolExecutor(8) as pool:
         opened = list(pool.map(lambda _: shared_cross_encoder(own_model), range(16)))
-    assert len({id(encoder) for encoder in opened}) == 1
+    assert len(openings) == 1
+    assert all(encoder is openings[0] for encoder in opened)
 
 
 @pytest.mark.parametrize("name", ["config.json", "onnx/model.onnx"])
