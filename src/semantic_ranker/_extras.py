@@ -1,0 +1,26 @@
+"""One way to say that an optional package is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def requires_extra(extra: str) -> Iterator[None]:
+    """Turn a failed import of an optional package into one that names the line that installs it.
+
+    Args:
+        extra: Name of the extra in ``pyproject.toml``, such as ``langchain``.
+
+    Raises:
+        ModuleNotFoundError: An import inside the block failed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "an optional package").split(".")[0]
+        if package == "semantic_ranker":
+            raise
+        message = f"'{package}' is not installed; run: pip install 'semantic-ranker[{extra}]'"
+        raise ModuleNotFoundError(message, name=error.name, path=error.path) from error

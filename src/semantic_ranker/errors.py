@@ -1,0 +1,84 @@
+"""Every error that the project raises on purpose.
+
+::
+
+    Exception
+    └── SemanticRankerError
+        ├── InvalidInputError (also ValueError)   a bad argument or text; `.index` says which
+        ├── ModelLoadError                        a model that is absent, damaged or refused
+        ├── ScoringError
+        │   ├── NonFiniteScoreError               NaN or infinity from the model; `.indices` says where
+        │   └── ScoreCountError                   more or fewer scores than texts
+        ├── EvaluationError (also ValueError)     a metric, run or judgment that cannot be used
+        ├── ExportParityError                     an exported model that does not score like its source
+        ├── SpaceMismatchError                    vectors of two embedding spaces about to be mixed
+        └── CacheError                            a cache that was configured wrongly
+
+A missing optional package stays a `ModuleNotFoundError`; its message names the extra to install.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SemanticRankerError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InvalidInputError(SemanticRankerError, ValueError):
+    """A bad argument or text.
+
+    Attributes:
+        index: Position of the bad item in the caller's list, or None where there is no list.
+    """
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        super().__init__(message)
+        self.index = index
+
+    def __reduce__(self) -> tuple[type[InvalidInputError], tuple[str, int | None]]:
+        return type(self), (str(self), self.index)
+
+
+class ModelLoadError(SemanticRankerError):
+    """A model that is absent, damaged, or refused for safety."""
+
+
+class ScoringError(SemanticRankerError):
+    """A model gave scores that cannot be ranked."""
+
+
+class NonFiniteScoreError(ScoringError):
+    """The model gave NaN or infinity.
+
+    Attributes:
+        indices: Positions of the texts concerned.
+    """
+
+    def __init__(self, message: str, indices: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.indices = tuple(indices)
+
+    def __reduce__(self) -> tuple[type[NonFiniteScoreError], tuple[str, tuple[int, ...]]]:
+        return type(self), (str(self), self.indices)
+
+
+class ScoreCountError(ScoringError):
+    """The model gave another number of scores than there are texts."""
+
+
+class EvaluationError(SemanticRankerError, ValueError):
+    """A metric, run or set of judgments that cannot be used."""
+
+
+class ExportParityError(SemanticRankerError):
+    """An exported model does not score like its source."""
+
+
+class SpaceMismatchError(SemanticRankerError):
+    """Vectors of two embedding spaces were about to be mixed."""
+
+
+class CacheError(SemanticRankerError):
+    """A cache was configured wrongly."""
