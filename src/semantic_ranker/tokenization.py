@@ -138,7 +138,8 @@ def _template(tokenizer: Tokenizer) -> _Template:
     sides = [tokenizer.encode(probe, add_special_tokens=False) for probe in ("a", "b")]
     if not all(side.ids for side in sides):
         raise ModelLoadError("The tokenizer gives no token for 'a' or 'b': its vocabulary is damaged.")
-    joined = tokenizer.post_process(sides[0], sides[1], True)
+    # `post_process` of two encodings loses which tokens are the first one's (tokenizers 0.23.3); `encode` does not.
+    joined = tokenizer.encode("a", "b")
     found = joined.sequence_ids
     query, text = found.index(0), found.index(1)
     bounds = [(0, query), (query + len(sides[0].ids), text), (text + len(sides[1].ids), len(found))]
