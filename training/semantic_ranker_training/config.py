@@ -1,0 +1,148 @@
+"""Training recipes: frozen settings, read from TOML, overridden one by one with ``key=value``."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from semantic_ranker.errors import InvalidInputError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceConfig:
+    """How much to take of one source of pairs.
+
+    Attributes:
+        file: A ``jsonl.gz`` or ``jsonl`` file below the data folder, or ``docstrings`` for installed packages' functions.
+        source: Value of the lines' ``source`` to keep; empty keeps all.
+        passages: At most so many distinct passages.
+        queries: At most so many queries.
+        packages: Installed packages to read, for ``docstrings``.
+    """
+
+    file: str
+    source: str = ""
+    passages: int
+    queries: int
+    packages: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Short name for files and logs."""
+        return self.source or Path(self.file).name.split(".")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything that decides a training run.
+
+    Attributes:
+        name: Name of the model.
+        base: Bi-encoder to start from: a folder, or ``package:folder`` inside an installed package.
+        teacher: Bigger bi-encoder, a sentence-transformers folder; empty trains without it.
+        joint_layers: Layers that read query and passage together, on top of the split ones.
+        sources: What to train on.
+        passage_tokens: Tokens kept of a passage while training.
+        lexical_candidates: Candidates a query taken from BM25.
+        dense_candidates: Candidates taken from the base's nearest passages.
+        random_candidates: Candidates taken at random, so that easy cases are not forgotten.
+        teacher_weights: Weights of the z-scores that make the teacher: BM25, base cosine, teacher cosine,
+            teacher token match.
+        teacher_temperature: The teacher's softmax is of its score times this.
+        label_weight: Weight of the cross-entropy on the labelled positive beside the distillation.
+        group_size: Candidates a query in one step.
+        batch_queries: Queries a step.
+        steps: Optimiser steps.
+        learning_rate: Of the projection and the joint layers.
+        head_learning_rate: Of everything else that trains.
+        warmup_steps: Steps of linear warm-up before the linear decay.
+        weight_decay: AdamW's.
+        seed: Of sampling and initialisation.
+    """
+
+    name: str
+    base: str
+    teacher: str = ""
+    joint_layers: int = 0
+    sources: tuple[SourceConfig, ...] = field(default=())
+    passage_tokens: int = 192
+    lexical_candidates: int = 10
+    dense_candidates: int = 10
+    random_candidates: int = 6
+    teacher_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    teacher_temperature: float = 1.0
+    label_weight: float = 0.0
+    group_size: int = 16
+    batch_queries: int = 16
+    steps: int = 1000
+    learning_rate: float = 1e-4
+    head_learning_rate: float = 1e-3
+    warmup_steps: int = 50
+    weight_decay: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.sources:
+            raise InvalidInputError("Expected at least one [[sources]] table in the recipe, got none.")
+        most = 1 + self.lexical_candidates + self.dense_candidates + self.random_candidates
+        if not 2 <= self.group_size <= most:
+            raise InvalidInputError(
+                f"Expected group_size from 2 to {most} (the positive and all candidates), got {self.group_size}."
+            )
+        if self.steps < 1 or self.batch_queries < 1:
+            raise InvalidInputError(
+                f"Expected steps and batch_queries of 1 or more, got {self.steps} and {self.batch_queries}."
+            )
+
+    @classmethod
+    def from_toml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a recipe.
+
+        Args:
+            path: The TOML file.
+            overrides: ``key=value`` strings; the value is read as TOML, else as a string.
+
+        Raises:
+            InvalidInputError: An unknown key (with the nearest known one) or an unreadable file.
+        """
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise InvalidInputError(f"Cannot read the recipe {path}: {error}.") from error
+        for override in overrides:
+            key, separator, text = override.partition("=")
+            if not separator:
+                raise InvalidInputError(f"Expected key=value, got {override!r}.")
+            values[key.strip()] = _toml_value(text.strip())
+        sources = tuple(_build(SourceConfig, source) for source in values.pop("sources", []))
+        return _build(cls, {**values, "sources": sources})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved recipe, as JSON types."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _build(kind: Any, values: dict[str, Any]) -> Any:
+    known = [entry.name for entry in fields(kind)]
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
+            raise InvalidInputError(f"Unknown key {key!r} in the recipe{hint}")
+    try:
+        return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+    except TypeError as error:
+        raise InvalidInputError(f"The recipe lacks a key: {error}.") from error

@@ -1,0 +1,225 @@
+"""From a recipe to a model folder, in steps that are kept on disk: a killed run continues where it was.
+
+python -m semantic_ranker_training.train training/recipes/reranker_en.toml --data DIR --out runs/reranker-en
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.errors import InvalidInputError, SemanticRankerError
+from semantic_ranker_training.calibration import fit_platt
+from semantic_ranker_training.config import Recipe, SourceConfig
+from semantic_ranker_training.distill import GroupBatch, HeadTraining, train_head
+from semantic_ranker_training.mining import EncodedSource, Groups, mine
+from semantic_ranker_training.pairs import PairSource, load_source
+from semantic_ranker_training.states import RaggedStates, base_tokens, encode_states, split_states, teacher_states
+from semantic_ranker_training.terms import match_ids, term_weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+QUERY_TOKENS = 64
+_HELD_OUT_EVERY = 10
+
+
+def base_folder(base: str) -> Path:
+    """Return the folder of a base model: a path, or ``package:folder`` inside an installed package.
+
+    Raises:
+        InvalidInputError: There is no such folder.
+    """
+    package, separator, inside = base.partition(":")
+    if separator and (spec := importlib.util.find_spec(package)) and spec.submodule_search_locations:
+        folder = Path(next(iter(spec.submodule_search_locations))) / inside
+    else:
+        folder = Path(base)
+    if not (folder / "config.json").is_file():
+        raise InvalidInputError(f"Expected a model folder with config.json for {base!r}, found none.")
+    return folder
+
+
+class RerankerRun:
+    """One training run, kept in one folder.
+
+    Args:
+        recipe: What to do.
+        data: Folder that the recipe's files are below.
+        folder: Where the steps are kept; a folder of another recipe is refused.
+
+    Raises:
+        InvalidInputError: The folder belongs to another recipe, or the base is not there.
+    """
+
+    def __init__(self, recipe: Recipe, data: Path, folder: Path) -> None:
+        self.recipe, self.data, self.folder = recipe, data, folder
+        folder.mkdir(parents=True, exist_ok=True)
+        _claim(folder / "recipe.json", recipe)
+        self.base = base_folder(recipe.base)
+        self.tokenizer = Tokenizer.from_file(str(self.base / "tokenizer.json"))
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.model = InteractionCrossEncoder.from_bi_encoder(self.base, joint_layers=recipe.joint_layers)
+
+    def run(self) -> Path:
+        """Do all steps that are not done yet and return the folder of the trained weights."""
+        sources = [self._encoded(config) for config in self.recipe.sources]
+        passages = [passage for source in sources for passage in source.pairs.passages]
+        self.model.head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, passages)))
+        self.model.head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer)))
+        groups = [self._mined(source) for source in sources]
+        held_out = [_every(group, held_out=True) for group in groups]
+        before = self._accuracy(sources, held_out)
+        history = train_head(
+            self.model, sources, [_every(g, held_out=False) for g in groups], self.recipe, self.folder / "trainer"
+        )
+        after = self._accuracy(sources, held_out)
+        scale, bias = self._calibrate(sources, held_out)
+        target = self.folder / "model"
+        self.model.save(target)
+        _write_json(
+            self.folder / "training.json",
+            {
+                "recipe": self.recipe.to_dict(),
+                "pairs": {source.pairs.name: len(group.query) for source, group in zip(sources, groups, strict=True)},
+                "passages": {source.pairs.name: len(source.pairs.passages) for source in sources},
+                "data_sha256": {source.pairs.name: _digest(source.pairs) for source in sources},
+                "held_out": {"before": before, "after": after},
+                "calibration": {"scale": scale, "bias": bias},
+                "log": history,
+                "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+            },
+        )
+        return target
+
+    def _encoded(self, config: SourceConfig) -> EncodedSource:
+        pairs = load_source(config, self.data, self.recipe.seed)
+        logger.info("%s: %d passages, %d queries", pairs.name, len(pairs.passages), len(pairs.queries))
+        states = split_states(self.model)
+
+        def base(texts: list[str], limit: int, label: str) -> RaggedStates:
+            return encode_states(base_tokens(self.tokenizer, texts, limit), states, label=label)
+
+        limit, teacher = self.recipe.passage_tokens, self.recipe.teacher
+        queries = self._kept(
+            f"{pairs.name}.queries", lambda: base(pairs.queries, QUERY_TOKENS, f"{pairs.name} queries")
+        )
+        passages = self._kept(f"{pairs.name}.passages", lambda: base(pairs.passages, limit, f"{pairs.name} passages"))
+        if not teacher:
+            return EncodedSource(pairs, queries, passages, None, None)
+        taught = [
+            self._kept(
+                f"{pairs.name}.teacher_{side}",
+                lambda t=texts, n=size, s=side: teacher_states(teacher, t, n, label=f"{pairs.name} teacher {s}"),
+            )
+            for side, texts, size in (("queries", pairs.queries, QUERY_TOKENS), ("passages", pairs.passages, limit))
+        ]
+        return EncodedSource(pairs, queries, passages, taught[0], taught[1])
+
+    def _kept(self, name: str, make: Any) -> RaggedStates:
+        path = self.folder / "states" / f"{name}.npz"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            states: RaggedStates = make()
+            states.save(path)
+        return RaggedStates.load(path)
+
+    def _mined(self, source: EncodedSource) -> Groups:
+        path = self.folder / "groups" / f"{source.pairs.name}.npz"
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists():
+            mine(source, self.recipe).save(path)
+        return Groups.load(path)
+
+    def _logits(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> list[NDArray[np.float32]]:
+        module = HeadTraining(self.model.head, sources, self.recipe).eval()
+        found = []
+        with torch.inference_mode():
+            for place, group in enumerate(groups):
+                rows = [
+                    module.logits(
+                        GroupBatch(
+                            place, group.query[i : i + 8].tolist(), group.passage[i : i + 8].tolist(), torch.empty(0)
+                        )
+                    ).numpy()
+                    for i in range(0, len(group.query), 8)
+                ]
+                found.append(np.concatenate(rows))
+        return found
+
+    def _accuracy(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> dict[str, float]:
+        """Share of held-out groups whose positive is ranked first, by source. A check of the run, not a figure to quote."""
+        logits = self._logits(sources, groups)
+        return {
+            source.pairs.name: round(float((scores.argmax(1) == 0).mean()), 4)
+            for source, scores in zip(sources, logits, strict=True)
+        }
+
+    def _calibrate(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> tuple[float, float]:
+        logits = np.concatenate(self._logits(sources, groups))
+        relevant = np.zeros(logits.shape, dtype=bool)
+        relevant[:, 0] = True
+        return fit_platt(logits.reshape(-1), relevant.reshape(-1))
+
+
+def _every(groups: Groups, *, held_out: bool) -> Groups:
+    # Passages are shared between the two parts; the part held out checks the run and calibrates, nothing more.
+    chosen = (np.arange(len(groups.query)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1) == held_out
+    return Groups(groups.query[chosen], groups.passage[chosen], groups.teacher[chosen])
+
+
+def _claim(path: Path, recipe: Recipe) -> None:
+    content = recipe.to_dict()
+    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != content:
+        raise InvalidInputError(
+            f"{path.parent} holds a run of another recipe: give another --out, or remove the folder."
+        )
+    _write_json(path, content)
+
+
+def _digest(pairs: PairSource) -> str:
+    return hashlib.sha256(json.dumps([pairs.passages, pairs.queries, pairs.positives]).encode()).hexdigest()
+
+
+def _write_json(path: Path, content: Any) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a recipe; return the exit status."""
+    parser = argparse.ArgumentParser(prog="semantic_ranker_training.train", description="Train a reranker by a recipe.")
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", ".")))
+    parser.add_argument("--out", type=Path, required=True, help="folder that keeps every step of the run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the recipe")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        recipe = Recipe.from_toml(options.recipe, options.set)
+        folder = RerankerRun(recipe, options.data, options.out).run()
+    except SemanticRankerError as error:
+        parser.exit(2, f"error: {error}\n")
+    logger.info("weights in %s", folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
