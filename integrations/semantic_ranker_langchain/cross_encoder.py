@@ -33,4 +33,4 @@ class SemanticCrossEncoder(ModelSettings, BaseCrossEncoder):
             NonFiniteScoreError: The model gave NaN or infinity.
             ScoreCountError: The model gave more or fewer scores than pairs.
         """
-        return [float(score) for score in self._encoder().predict(text_pairs)] if text_pairs else []
+        return [float(score) for score in self._encoder().predict(text_pairs)]

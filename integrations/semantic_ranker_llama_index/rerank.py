@@ -14,9 +14,10 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index_instrumentation import get_dispatcher
 
 from semantic_ranker._executor import run_in_scoring_thread
-from semantic_ranker._shared import BUNDLED_MODEL_NAME, EncoderHold, shared_cross_encoder
+from semantic_ranker._shared import EncoderHold, shared_cross_encoder
 from semantic_ranker.cross_encoder import CrossEncoder
 from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker.ranking import RankedText
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class SemanticRerank(BaseNodePostprocessor):
     ) -> list[NodeWithScore]:
         if query_bundle is None:
             raise InvalidInputError("Expected a query to rerank for, got none: pass query_str or query_bundle.")
-        name, top_n = self.model or BUNDLED_MODEL_NAME, self.top_n or len(nodes)
+        name, top_n = self.model or BUNDLED.name, self.top_n or len(nodes)
         payload: dict[str, Any] = {
             EventPayload.NODES: nodes,
             EventPayload.MODEL_NAME: name,

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from semantic_ranker.cross_encoder import CrossEncoder
 
-BUNDLED_MODEL_NAME = "bundled"
-
 _lock = threading.Lock()
 _open: WeakValueDictionary[Hashable, CrossEncoder] = WeakValueDictionary()
 # Keeps the last opened model alive between adapters that are built for one request and thrown away.

@@ -159,7 +159,7 @@ def test_top_n_of_none_is_reported_as_the_number_of_nodes(model, nodes, recorder
     SemanticRerank(model=model, top_n=None).postprocess_nodes(nodes, query_str=QUERY)
     SemanticRerank(top_n=None).postprocess_nodes([], query_str=QUERY)
     assert [event.top_n for event in recorder.events[::2]] == [3, 0]
-    assert recorder.events[2].model_name == "bundled"
+    assert recorder.events[2].model_name == "reranker-en"
 
 
 @both_ways()
