@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantic_ranker.errors import InvalidInputError
@@ -23,6 +23,7 @@ def test_rrf_keeps_queries_of_every_run():
     assert fused == {"p": {"a": 1.0}, "q": {"b": 1.0}, "empty": {}}
 
 
+@settings(deadline=None)
 @given(st.lists(scores, min_size=1, max_size=3), st.data())
 def test_rrf_depends_neither_on_scale_nor_on_insertion_order(runs, data):
     other = [dict(data.draw(st.permutations([(d, 2 * s) for d, s in run.items()]))) for run in runs]
@@ -48,6 +49,7 @@ def test_weighted_ignores_runs_that_do_not_discriminate():
     assert list(fused["q"]) == ["b", "a", "c"]
 
 
+@settings(deadline=None)
 @given(st.lists(scores, min_size=2, max_size=2), st.data())
 def test_weighted_does_not_depend_on_insertion_order(runs, data):
     other = [dict(data.draw(st.permutations(list(run.items())))) for run in runs]
