@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "handbook"
+# Folder of a language -> its Snowball stemmer, for BM25.
+STEMMERS = {"en": "english", "es": "spanish"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
