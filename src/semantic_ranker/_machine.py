@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 MAX_THREADS = 8
-_CGROUP_CPU = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP = Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> int:
@@ -15,15 +15,23 @@ def usable_cores() -> int:
         cores = len(os.sched_getaffinity(0))
     except AttributeError:  # macOS and Windows
         cores = os.cpu_count() or 1
-    try:
-        quota, period = _CGROUP_CPU.read_text(encoding="ascii").split()
-        if quota != "max":
-            cores = min(cores, max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return max(1, cores)
+    quota = _cgroup_quota()
+    return max(1, min(cores, int(quota)) if quota else cores)
 
 
 def default_threads() -> int:
     """Return the number of scoring threads to use: one a core, at most 8."""
     return min(MAX_THREADS, usable_cores())
+
+
+def _cgroup_quota() -> float | None:
+    """Return the cores that a container is limited to, or None without a limit."""
+    try:
+        if (_CGROUP / "cpu.max").is_file():
+            quota, period = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()
+        else:  # version 1
+            quota = (_CGROUP / "cpu" / "cpu.cfs_quota_us").read_text(encoding="ascii")
+            period = (_CGROUP / "cpu" / "cpu.cfs_period_us").read_text(encoding="ascii")
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):  # no such file, or "max"
+        return None

@@ -1,11 +1,12 @@
-"""From a query and a text to the token arrays of one pair, truncated by us so that the query is never cut by the text."""
+"""From a query and a text to the tokens of one pair, truncated by us so that the query is never cut by the text."""
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,9 +16,46 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Encoding, Tokenizer
 
+logger = logging.getLogger(__name__)
+
 CHARACTERS_PER_TOKEN = 32
 """Texts are cut to this many characters a token before they are tokenised: 10 MB must cost milliseconds."""
+_USUAL_CHARACTERS_PER_TOKEN = 8
+# A text is cut between two words where one ends within this many characters; else its last tokens are not sure.
+_LONGEST_WORD_CHARACTERS = 256
+_LONGEST_WORD_TOKENS = 128
 _WINDOW_OVERLAP = 0.25
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """Tokens of one side of a pair.
+
+    Attributes:
+        ids: int64 (tokens,).
+        encoding: The tokenizer's own record, for character offsets.
+        start: Characters left out in front of the encoded part.
+        cut: Whether characters were left out behind it.
+        in_word: Whether they were cut off in the middle of a word.
+    """
+
+    ids: NDArray[np.int64]
+    encoding: Encoding
+    start: int
+    cut: bool
+    in_word: bool
+
+    def begins_with(self, tokens: int) -> bool:
+        """Whether the first ``tokens`` tokens are those that the whole text begins with."""
+        return not self.cut or len(self.ids) >= tokens + self.in_word * _LONGEST_WORD_TOKENS
+
+    def span(self, first: int, last: int) -> tuple[int, int] | None:
+        """Return the characters in the caller's text of tokens ``first`` to ``last`` (exclusive); None for no token."""
+        if first >= last:
+            return None
+        begin, end = self.encoding.token_to_chars(first), self.encoding.token_to_chars(last - 1)
+        return (self.start + begin[0], self.start + end[1]) if begin and end else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +65,7 @@ class EncodedPair:
     Attributes:
         input_ids: int64 (length,).
         token_type_ids: int64 (length,).
-        span: Character range of the text that was encoded, or None.
+        span: Character range of the text that was encoded, or None where nothing was.
         truncated: Whether part of the text was left out of this and all other windows.
     """
 
@@ -38,126 +76,158 @@ class EncodedPair:
 
 
 @dataclass(frozen=True, slots=True)
-class _Tokens:
-    encoding: Encoding
-    start: int  # characters stripped from the front
-    cut: bool  # whether characters were cut off the end
+class _Head:
+    """What is tokenised of a text; the fields are those of `TokenizedText`."""
+
+    text: str
+    start: int = 0
+    cut: bool = False
+    in_word: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """Special tokens before, between and after the two sides, with their types, and the types of the two sides."""
+
+    ids: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    types: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+    side_types: tuple[int, int]
 
 
 class PairTokenizer:
     """Builds model inputs from strings; its settings never change after construction, so threads may share it.
 
     Args:
-        path: A ``tokenizer.json``.
+        content: Bytes of a ``tokenizer.json``.
         layout: ``segments`` for ``[CLS] query [SEP] [CLS] text [SEP]``; ``pair`` for the tokenizer's own template.
         max_length: Tokens of one input, specials included.
-        max_query_tokens: Tokens kept of a query; at most what leaves room for the text.
+        max_query_tokens: Tokens kept of a query; at most what leaves a quarter of the room for the text.
 
     Raises:
-        ModelLoadError: The file is absent or damaged.
+        ModelLoadError: The file is damaged or does not fit the layout.
     """
 
-    def __init__(self, path: str | Path, *, layout: str, max_length: int, max_query_tokens: int) -> None:
-        self._tokenizer = _open(Path(path))
+    def __init__(self, content: bytes, *, layout: str, max_length: int, max_query_tokens: int) -> None:
+        self._tokenizer = _open(content)
         self._max_length = max_length
-        self._template = _segments(self._tokenizer, Path(path)) if layout == "segments" else _template(self._tokenizer)
+        self._template = _segments(self._tokenizer) if layout == "segments" else _template(self._tokenizer)
         self._specials = sum(len(part) for part in self._template.ids)
         room = max_length - self._specials
         self._max_query_tokens = max(1, min(max_query_tokens, room - max(1, room // 4)))
-        # Whitespace at the front would use up the character budget without giving a token.
-        self._max_characters = max_length * CHARACTERS_PER_TOKEN
+        self.max_characters = max_length * CHARACTERS_PER_TOKEN
+        self._warned = False
 
-    def encode(
-        self, queries: Sequence[str], texts: Sequence[Sequence[str]], *, windows: bool
-    ) -> list[list[list[EncodedPair]]]:
-        """Return the inputs of every text of every query: one each, or several overlapping ones with ``windows``."""
-        flat = [text for group in texts for text in group]
-        tokens = iter(self._tokens(flat))
-        result = []
-        for query, group in zip(self._tokens(queries), texts, strict=True):
-            kept = query.encoding.ids[: self._max_query_tokens]
-            result.append([self._pairs(kept, next(tokens), windows=windows) for _ in group])
-        return result
+    def queries(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """Return the kept tokens of each query, int64 (tokens,) each."""
+        found = self._tokenize(texts, self._max_query_tokens)
+        lost = sum(query.cut or len(query.ids) > self._max_query_tokens for query in found)
+        if lost and not self._warned:
+            self._warned = True
+            logger.warning(
+                "Cut %d of %d queries to %d tokens, the most that is read of a query; this is said once.",
+                lost,
+                len(found),
+                self._max_query_tokens,
+            )
+        return [query.ids[: self._max_query_tokens] for query in found]
 
-    def _tokens(self, texts: Sequence[str]) -> list[_Tokens]:
+    def pairs(
+        self, queries: Sequence[NDArray[np.int64]], texts: Sequence[str], *, windows: bool
+    ) -> list[list[EncodedPair]]:
+        """Return the inputs of each text with its query: one each, or several overlapping ones with ``windows``.
+
+        Args:
+            queries: Tokens of each text's query, as from `queries`.
+            texts: As many texts.
+            windows: Whether a text that is too long gives several inputs instead of being cut.
+        """
+        found = self._tokenize(texts, None if windows else self._max_length)
+        return [self._windows(query, text, windows) for query, text in zip(queries, found, strict=True)]
+
+    def _tokenize(self, texts: Sequence[str], tokens: int | None) -> list[TokenizedText]:
+        """Tokenise enough of each text for ``tokens`` tokens, or all that the bound on characters allows for None."""
         # The same text is tokenised once: candidates repeat across the queries of a batch.
         unique = list(dict.fromkeys(texts))
-        prepared = []
-        for text in unique:
-            head = text.lstrip()
-            prepared.append(
-                (_valid(head[: self._max_characters]), len(text) - len(head), len(head) > self._max_characters)
-            )
-        encodings = self._tokenizer.encode_batch([text for text, _, _ in prepared], add_special_tokens=False)
-        found = {
-            text: _Tokens(encoding, start, cut)
-            for text, encoding, (_, start, cut) in zip(unique, encodings, prepared, strict=True)
-        }
+        found = self._encode(unique, self.max_characters if tokens is None else tokens * _USUAL_CHARACTERS_PER_TOKEN)
+        if tokens is not None:
+            short = [text for text in unique if not found[text].begins_with(tokens)]
+            found.update(self._encode(short, self.max_characters))
         return [found[text] for text in texts]
 
-    def _pairs(self, query: list[int], text: _Tokens, *, windows: bool) -> list[EncodedPair]:
+    def _encode(self, texts: Sequence[str], limit: int) -> dict[str, TokenizedText]:
+        heads = [_head(text, limit) for text in texts]
+        encodings = self._tokenizer.encode_batch([head.text for head in heads], add_special_tokens=False)
+        return {
+            text: TokenizedText(_array(encoding.ids), encoding, head.start, head.cut, head.in_word)
+            for text, encoding, head in zip(texts, encodings, heads, strict=True)
+        }
+
+    def _windows(self, query: NDArray[np.int64], text: TokenizedText, windows: bool) -> list[EncodedPair]:
         room = self._max_length - self._specials - len(query)
-        count = len(text.encoding.ids)
+        count = len(text.ids)
         starts = [0]
         if windows and count > room:
-            step = max(1, int(room * (1.0 - _WINDOW_OVERLAP)))
-            starts = [*range(0, count - room, step), count - room]
-        dropped = text.cut or (count > room and not windows)
-        return [self._pair(query, text, first, min(first + room, count), dropped) for first in starts]
+            starts = [*range(0, count - room, max(1, int(room * (1.0 - _WINDOW_OVERLAP)))), count - room]
+        truncated = text.cut or (count > room and not windows)
+        return [self._pair(query, text, first, min(first + room, count), truncated) for first in starts]
 
-    def _pair(self, query: list[int], text: _Tokens, first: int, last: int, truncated: bool) -> EncodedPair:
-        encoding = text.encoding
-        offsets = encoding.offsets[first:last]
-        span = (text.start + offsets[0][0], text.start + offsets[-1][1]) if offsets else None
+    def _pair(
+        self, query: NDArray[np.int64], text: TokenizedText, first: int, last: int, truncated: bool
+    ) -> EncodedPair:
         before, between, after = self._template.ids
-        ids = [*before, *query, *between, *encoding.ids[first:last], *after]
-        types = self._template.types(len(query), last - first)
-        return EncodedPair(np.asarray(ids, np.int64), np.asarray(types, np.int64), span, truncated)
+        ids = np.concatenate((before, query, between, text.ids[first:last], after))
+        before, between, after = self._template.types
+        query_type, text_type = self._template.side_types
+        sides = np.full(len(query), query_type, np.int64), np.full(last - first, text_type, np.int64)
+        types = np.concatenate((before, sides[0], between, sides[1], after))
+        return EncodedPair(ids, types, text.span(first, last), truncated)
 
 
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """Special tokens before, between and after the two sides, and the token types of the five parts."""
-
-    ids: tuple[list[int], list[int], list[int]]
-    special_types: tuple[list[int], list[int], list[int]]
-    side_types: tuple[int, int]
-
-    def types(self, query: int, text: int) -> list[int]:
-        before, between, after = self.special_types
-        return [*before, *([self.side_types[0]] * query), *between, *([self.side_types[1]] * text), *after]
-
-
-def _segments(tokenizer: Tokenizer, path: Path) -> _Template:
-    first, last = (_token_id(tokenizer, token, path) for token in ("[CLS]", "[SEP]"))
-    return _Template(([first], [last, first], [last]), ([0], [0, 1], [1]), (0, 1))
+def pad(pairs: Sequence[EncodedPair]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Stack inputs into ``input_ids, attention_mask, token_type_ids``, int64 (batch, longest), padded on the right."""
+    shape = (len(pairs), max(len(pair.input_ids) for pair in pairs))
+    ids, mask, types = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for row, pair in enumerate(pairs):
+        length = len(pair.input_ids)
+        ids[row, :length] = pair.input_ids
+        mask[row, :length] = 1
+        types[row, :length] = pair.token_type_ids
+    return ids, mask, types
 
 
-def _template(tokenizer: Tokenizer) -> _Template:
-    """Read the tokenizer's own pair template off a probe, so that any family's is honoured."""
-    sides = [tokenizer.encode(probe, add_special_tokens=False) for probe in ("a", "b")]
-    if not all(side.ids for side in sides):
-        raise ModelLoadError("The tokenizer gives no token for 'a' or 'b': its vocabulary is damaged.")
-    # `post_process` of two encodings loses which tokens are the first one's (tokenizers 0.23.3); `encode` does not.
-    joined = tokenizer.encode("a", "b")
-    found = joined.sequence_ids
-    query, text = found.index(0), found.index(1)
-    bounds = [(0, query), (query + len(sides[0].ids), text), (text + len(sides[1].ids), len(found))]
-    ids = [joined.ids[start:end] for start, end in bounds]
-    types = [joined.type_ids[start:end] for start, end in bounds]
-    return _Template(
-        (ids[0], ids[1], ids[2]), (types[0], types[1], types[2]), (joined.type_ids[query], joined.type_ids[text])
-    )
+def _head(text: str, limit: int) -> _Head:
+    if len(text) <= limit:
+        return _Head(_valid(text))
+    # Whitespace at the front would use up the characters without giving a token.
+    head = text.lstrip()
+    start = len(text) - len(head)
+    head = head.rstrip()
+    if len(head) <= limit:
+        return _Head(_valid(head), start)
+    head = head[:limit]
+    nearest = limit - _LONGEST_WORD_CHARACTERS
+    space = max(head.rfind(" ", max(0, nearest)), head.rfind("\n", max(0, nearest)))
+    return _Head(_valid(head[:space] if space > 0 else head), start, cut=True, in_word=space <= 0)
 
 
-def _open(path: Path) -> Tokenizer:
+def _valid(text: str) -> str:
+    """Replace lone surrogates, which UTF-8 (and so the tokenizer) cannot hold, without moving a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _SURROGATES.sub("\ufffd", text)
+    return text
+
+
+def _open(content: bytes) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
-        tokenizer = Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_buffer(content)
     except Exception as error:  # the Rust library raises bare Exception
-        state = "damaged" if path.is_file() else "absent"
-        raise ModelLoadError(f"Cannot open {path.name} ({state}): {error}.") from error
+        raise ModelLoadError(
+            f"Cannot open tokenizer.json ({error}): copy, download or export the model again."
+        ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     # "[SEP]" in a document is text: it must not end the passage for the model.
@@ -165,29 +235,36 @@ def _open(path: Path) -> Tokenizer:
     return tokenizer
 
 
-def _token_id(tokenizer: Tokenizer, token: str, path: Path) -> int:
+def _segments(tokenizer: Tokenizer) -> _Template:
+    first, last = (_token_id(tokenizer, token) for token in ("[CLS]", "[SEP]"))
+    ids = _array([first]), _array([last, first]), _array([last])
+    return _Template(ids, (_array([0]), _array([0, 1]), _array([1])), (0, 1))
+
+
+def _template(tokenizer: Tokenizer) -> _Template:
+    """Read the tokenizer's own pair template off a probe, so that any family's is honoured."""
+    sides = [tokenizer.encode(probe, add_special_tokens=False).ids for probe in ("a", "b")]
+    if not all(sides):
+        raise ModelLoadError("The tokenizer gives no token for 'a' or 'b': its vocabulary is damaged.")
+    # `post_process` of two encodings loses which tokens are the first one's (tokenizers 0.23.3); `encode` does not.
+    joined = tokenizer.encode("a", "b")
+    query, text = joined.sequence_ids.index(0), joined.sequence_ids.index(1)
+    bounds = [(0, query), (query + len(sides[0]), text), (text + len(sides[1]), len(joined.ids))]
+    before, between, after = (_array(joined.ids[start:end]) for start, end in bounds)
+    types = tuple(_array(joined.type_ids[start:end]) for start, end in bounds)
+    return _Template(
+        (before, between, after), (types[0], types[1], types[2]), (joined.type_ids[query], joined.type_ids[text])
+    )
+
+
+def _token_id(tokenizer: Tokenizer, token: str) -> int:
     found: int | None = tokenizer.token_to_id(token)
     if found is None:
-        raise ModelLoadError(f"Expected the token {token} in {path.name}: layout 'segments' needs a BERT vocabulary.")
+        raise ModelLoadError(
+            f"Expected the token {token} in tokenizer.json: layout 'segments' needs a BERT vocabulary."
+        )
     return found
 
 
-def _valid(text: str) -> str:
-    """Replace lone surrogates, which UTF-8 (and so the tokenizer) cannot hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def pad(pairs: Sequence[EncodedPair]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Stack inputs into ``input_ids, attention_mask, token_type_ids``, int64 (batch, longest), padded on the right."""
-    longest = max(len(pair.input_ids) for pair in pairs)
-    arrays: Any = np.zeros((3, len(pairs), longest), dtype=np.int64)
-    for row, pair in enumerate(pairs):
-        length = len(pair.input_ids)
-        arrays[0, row, :length] = pair.input_ids
-        arrays[1, row, :length] = 1
-        arrays[2, row, :length] = pair.token_type_ids
-    return arrays[0], arrays[1], arrays[2]
+def _array(values: Sequence[int]) -> NDArray[np.int64]:
+    return np.asarray(values, dtype=np.int64)

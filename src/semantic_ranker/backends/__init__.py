@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from semantic_ranker.model_folder import ModelFolder, Precision
 
 
 class Backend(Protocol):
@@ -24,3 +26,35 @@ class Backend(Protocol):
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return logits, float32 (batch,), from three int64 (batch, length) arrays."""
+
+
+def open_backend(
+    folder: ModelFolder, precision: Precision = "auto", prefer: Literal["auto", "onnx", "torch"] = "auto"
+) -> tuple[Backend, str]:
+    """Open a folder's weights.
+
+    Args:
+        folder: An open model folder.
+        precision: Which weights; ``auto`` takes int8 where there is one.
+        prefer: ``auto`` is ONNX.
+
+    Returns:
+        The backend, and the sha256 of its weights in hex.
+
+    Raises:
+        ModelLoadError: The weights are absent, damaged or refused.
+        ModuleNotFoundError: ``torch`` was asked for and is not installed; the message names the extra.
+    """
+    if prefer == "torch":
+        from semantic_ranker._extras import requires_extra
+
+        with requires_extra("torch"):
+            from semantic_ranker.backends.torch import TorchBackend
+        # Verifies; torch then reads the folder itself.
+        digest = folder.read("model.safetensors").sha256
+        return TorchBackend(folder.path), digest
+    from semantic_ranker.backends.onnx import OnnxBackend
+
+    name, kind = folder.weights(precision)
+    file = folder.read(name)
+    return OnnxBackend(file.path, precision=kind, content=file.content), file.sha256

@@ -1,0 +1,105 @@
+"""The arguments of a `CrossEncoder`, checked without opening anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.model_folder import Precision
+
+_CHOICES: dict[str, tuple[str | None, ...]] = {
+    "precision": ("auto", "fp32", "fp16", "int8"),
+    "backend": ("auto", "onnx", "torch"),
+    "activation": (None, "identity", "sigmoid"),
+    "long_text": ("truncate", "windows"),
+    "on_error": ("raise", "skip"),
+}
+# Four specials, and room for a few tokens of query and text.
+_LEAST = {"max_length": 8, "threads": 1, "token_budget": 8}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """See `CrossEncoder` for what each field means.
+
+    Raises:
+        InvalidInputError: A value is not one of those allowed.
+    """
+
+    model: str | None = None
+    precision: Precision = "auto"
+    backend: Literal["auto", "onnx", "torch"] = "auto"
+    max_length: int | None = None
+    threads: int | None = None
+    token_budget: int | None = None
+    activation: Literal["identity", "sigmoid"] | None = None
+    long_text: Literal["truncate", "windows"] = "truncate"
+    on_error: Literal["raise", "skip"] = "raise"
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                expected = ", ".join(map(repr, choices))
+                raise InvalidInputError(f"Expected {name} to be one of {expected}, got {value!r}.")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+                raise InvalidInputError(f"Expected {name} to be None or an int of {least} or more, got {value!r}.")
+        if self.backend == "torch" and self.precision not in ("auto", "fp32"):
+            raise InvalidInputError(f"Expected precision 'fp32' with backend='torch', got {self.precision!r}.")
+
+    def changed(self) -> dict[str, object]:
+        """Return the options that differ from their defaults."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+
+def path_of(model: object) -> str | None:
+    """Return a caller's ``model`` as a string; None stays None.
+
+    Raises:
+        InvalidInputError: It is no path, or an empty one.
+    """
+    if model is None:
+        return None
+    if not isinstance(model, (str, os.PathLike)) or not isinstance(path := os.fspath(model), str) or not path:
+        raise InvalidInputError(f"Expected model to be a folder, a hub id or None, got {model!r}.")
+    return path
+
+
+def check_query(query: object, index: int | None = None) -> None:
+    """Refuse a query that is not a string.
+
+    Raises:
+        InvalidInputError: It is not; ``.index`` is the one given.
+    """
+    if not isinstance(query, str):
+        place = "" if index is None else f" at index {index}"
+        raise InvalidInputError(f"Expected the query{place} to be a str, got {type(query).__name__}.", index)
+
+
+def pair_of(pair: Any, index: int) -> tuple[str, Any]:
+    """Return a (query, text) pair; the text is checked elsewhere, since it may be skipped.
+
+    Raises:
+        InvalidInputError: It is no pair, or its query is not a string.
+    """
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise InvalidInputError(f"Expected a (query, text) pair at index {index}, got {type(pair).__name__}.", index)
+    check_query(pair[0], index)
+    return pair[0], pair[1]
+
+
+def items_of(name: str, values: Any) -> list[Any]:
+    """Return the values as a list.
+
+    Raises:
+        InvalidInputError: They are a lone string, or a collection without an order of its own.
+    """
+    if isinstance(values, (str, bytes, Mapping, AbstractSet)) or not isinstance(values, Iterable):
+        raise InvalidInputError(f"Expected {name} to be a list, got {type(values).__name__}.")
+    return list(values)
