@@ -18,7 +18,7 @@ class SourceConfig:
     """How much to take of one source of pairs.
 
     Attributes:
-        file: A ``jsonl.gz`` or ``jsonl`` file below the data folder, or ``docstrings`` for installed packages' functions.
+        file: A ``jsonl.gz`` or ``jsonl`` file below the data folder, or ``docstrings`` for functions of packages.
         source: Value of the lines' ``source`` to keep; empty keeps all.
         passages: At most so many distinct passages.
         queries: At most so many queries.
@@ -120,7 +120,8 @@ class Recipe:
                 raise InvalidInputError(f"Expected key=value, got {override!r}.")
             values[key.strip()] = _toml_value(text.strip())
         sources = tuple(_build(SourceConfig, source) for source in values.pop("sources", []))
-        return _build(cls, {**values, "sources": sources})
+        recipe: Self = _build(cls, {**values, "sources": sources})
+        return recipe
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved recipe, as JSON types."""

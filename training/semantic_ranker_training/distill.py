@@ -110,7 +110,13 @@ class _HeadTrainer(Trainer):
         super().__init__(**options)
         self._parts: dict[str, list[float]] = {}
 
-    def compute_loss(self, model: nn.Module, inputs: Any, return_outputs: bool = False, **_: Any) -> Any:
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
         output = model(inputs["batch"])
         for name in ("distillation", "labels"):
             self._parts.setdefault(name, []).append(float(output[name]))
@@ -132,8 +138,6 @@ def train_head(
     groups: Sequence[Groups],
     recipe: Recipe,
     folder: Path,
-    *,
-    save_steps: int = 200,
 ) -> list[dict[str, Any]]:
     """Train ``model.head`` in place; checkpoints go to ``folder`` and a second call continues from the last.
 
@@ -153,7 +157,7 @@ def train_head(
             weight_decay=recipe.weight_decay,
             max_grad_norm=1.0,
             logging_steps=25,
-            save_steps=save_steps,
+            save_steps=max(1, recipe.steps // 5),
             save_total_limit=2,
             report_to=[],
             use_cpu=not torch.cuda.is_available(),

@@ -72,8 +72,8 @@ def read_pairs(path: Path, source: str = "") -> Iterator[tuple[str, str]]:
     """
     if not path.is_file():
         raise InvalidInputError(f"Expected a file of pairs at {path.name}, found nothing: give the folder with --data.")
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as lines:
+    open_text = gzip.open if path.suffix == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)

@@ -12,16 +12,19 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 STOP_WORDS = frozenset(
-    "a about above after again all am an and any are as at be because been before being below between both but by can "
-    "could did do does doing down during each few for from further had has have having he her here hers him his how i "
-    "if in into is it its itself just me more most my no nor not now of off on once only or other our out over own same "
-    "she should so some such than that the their them then there these they this those through to too under until up "
-    "very was we were what when where which while who whom why will with would you your ? . , ! ; : ' \" ( ) - /".split()
+    """
+    a about above after again all am an and any are as at be because been before being below between
+    both but by can could did do does doing down during each few for from further had has have having he
+    her here hers him his how i if in into is it its itself just me more most my no nor not now of off
+    on once only or other our out over own same she should so some such than that the their them then
+    there these they this those through to too under until up very was we were what when where which
+    while who whom why will with would you your ? . , ! ; : ' " ( ) - /
+    """.split()  # noqa: SIM905  (a hundred quoted words would be harder to read)
 )
 
 
 def term_weights(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return Lucene's inverse document frequency ``ln(1 + (N - n + 0.5) / (n + 0.5))`` of every token, 0 for stop words.
+    """Return Lucene's idf, ``ln(1 + (N - n + 0.5) / (n + 0.5))``, of every token, 0 for stop words.
 
     Args:
         tokenizer: Without truncation or padding.

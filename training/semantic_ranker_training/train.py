@@ -164,7 +164,7 @@ class RerankerRun:
         return found
 
     def _accuracy(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> dict[str, float]:
-        """Share of held-out groups whose positive is ranked first, by source. A check of the run, not a figure to quote."""
+        """Share of held-out groups whose positive is ranked first: a check of the run, not a figure to quote."""
         logits = self._logits(sources, groups)
         return {
             source.pairs.name: round(float((scores.argmax(1) == 0).mean()), 4)
