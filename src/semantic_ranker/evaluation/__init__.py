@@ -5,6 +5,7 @@ from semantic_ranker.evaluation.metrics import Evaluation, Qrels, Run, evaluate,
 from semantic_ranker.evaluation.names import canonical_metric
 from semantic_ranker.evaluation.ranker import RankerEvaluator, RerankMetric, RerankReport
 from semantic_ranker.evaluation.significance import Comparison, MetricComparison, compare, interval
+from semantic_ranker.evaluation.systems import SystemsComparison, compare_many
 from semantic_ranker.evaluation.tasks import JudgedQuery, RerankTask
 
 __all__ = [
@@ -19,8 +20,10 @@ __all__ = [
     "RerankReport",
     "RerankTask",
     "Run",
+    "SystemsComparison",
     "canonical_metric",
     "compare",
+    "compare_many",
     "evaluate",
     "interval",
     "macro_compare",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from semantic_ranker.collections import StrPath, read_qrels, read_run
 from semantic_ranker.errors import EvaluationError
 from semantic_ranker.evaluation.names import canonical_metrics
 
@@ -28,21 +31,24 @@ class Evaluation:
     Attributes:
         mean: Mean over the judged queries, by canonical name.
         per_query: Value of each judged query, by canonical name, then query id.
+        tied: Share of the ranked documents, 0 to 1, that the tie rule placed and not their score.
     """
 
     mean: dict[str, float]
     per_query: dict[str, dict[str, float]]
+    tied: float
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain containers that JSON can hold."""
-        return {"mean": dict(self.mean), "per_query": {name: dict(of) for name, of in self.per_query.items()}}
+        per_query = {name: dict(of) for name, of in self.per_query.items()}
+        return {"mean": dict(self.mean), "per_query": per_query, "tied": self.tied}
 
     def __str__(self) -> str:
         width = max(map(len, self.mean))
         return "\n".join(f"{name:<{width}}  {value:.4f}" for name, value in self.mean.items())
 
 
-def evaluate(run: Run, qrels: Qrels, metrics: str | Sequence[str] = DEFAULT_METRICS) -> Evaluation:
+def evaluate(run: Run | StrPath, qrels: Qrels | StrPath, metrics: str | Sequence[str] = DEFAULT_METRICS) -> Evaluation:
     """Measure a run against judgments.
 
     Means go over every judged query: one that the run lacks counts as zero. Unjudged documents are not relevant,
@@ -51,15 +57,16 @@ def evaluate(run: Run, qrels: Qrels, metrics: str | Sequence[str] = DEFAULT_METR
     are ordered by document id, whatever the order of insertion.
 
     Args:
-        run: Scores; queries without judgments are left out.
-        qrels: Judgments.
+        run: Scores, or a TREC run file; queries without judgments are left out.
+        qrels: Judgments, or a file of them, or a BEIR folder, whose test split is meant.
         metrics: Names in any usual spelling, see `canonical_metric`.
 
     Raises:
         EvaluationError: A metric is unknown, there are no judgments, run and judgments share no query, a score is
-            NaN, a grade is not a whole number, or an id is not a string.
+            NaN, a grade is not a whole number, an id is not a string, or a file cannot be read.
     """
     names = canonical_metrics(metrics)
+    run, qrels = _read(run, qrels)
     judged = _check_qrels(qrels)
     ranked = {qid: _by_rank(qid, run[qid]) for qid in judged if qid in run}
     if not ranked:
@@ -69,7 +76,9 @@ def evaluate(run: Run, qrels: Qrels, metrics: str | Sequence[str] = DEFAULT_METR
         )
     per_query = _measure(names, judged, {qid: scores for qid, scores in ranked.items() if scores})
     return Evaluation(
-        mean={name: float(np.mean(list(per_query[name].values()))) for name in names}, per_query=per_query
+        mean={name: float(np.mean(list(per_query[name].values()))) for name in names},
+        per_query=per_query,
+        tied=_tied([run[qid] for qid in ranked]),
     )
 
 
@@ -93,6 +102,19 @@ def _measure(
         for found in ir_measures.iter_calc(list(measures), qrels, run):
             per_query[measures[found.measure]][found.query_id] = float(found.value)
     return per_query
+
+
+def _read(run: Run | StrPath, qrels: Qrels | StrPath) -> tuple[Run, Qrels]:
+    if isinstance(run, (str, os.PathLike)):
+        run = read_run(run)
+    if isinstance(qrels, (str, os.PathLike)):
+        qrels = read_qrels(Path(qrels) / "qrels" / "test.tsv" if Path(qrels).is_dir() else qrels)
+    return run, qrels
+
+
+def _tied(rankings: Sequence[Mapping[str, float]]) -> float:
+    ranked = sum(map(len, rankings))
+    return sum(len(scores) - len(set(scores.values())) for scores in rankings) / ranked if ranked else 0.0
 
 
 def _by_rank(qid: str, scores: Mapping[str, float]) -> dict[str, float]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from semantic_ranker.collections import StrPath
 from semantic_ranker.errors import EvaluationError
-from semantic_ranker.evaluation.metrics import Qrels, Run, evaluate
+from semantic_ranker.evaluation.metrics import Evaluation, Qrels, Run, evaluate
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,9 +84,9 @@ class Comparison:
 
 
 def compare(
-    run_a: Run,
-    run_b: Run,
-    qrels: Qrels,
+    run_a: Run | StrPath,
+    run_b: Run | StrPath,
+    qrels: Qrels | StrPath,
     metrics: str | Sequence[str] = ("nDCG@10",),
     *,
     resamples: int = RESAMPLES,
@@ -97,9 +98,9 @@ def compare(
     combinations where there are few queries), and p is corrected by Holm over the metrics.
 
     Args:
-        run_a: The run to beat.
-        run_b: The run on trial.
-        qrels: Judgments; a judged query that a run lacks counts as zero there.
+        run_a: The run to beat, in any form that `evaluate` takes.
+        run_b: The run on trial, likewise.
+        qrels: Judgments, likewise; a judged query that a run lacks counts as zero there.
         metrics: Names in any usual spelling.
         resamples: Resamples, 100 or more.
         seed: Equal seeds give equal results.
@@ -108,7 +109,11 @@ def compare(
         EvaluationError: As for `evaluate`, or ``resamples`` is below 100.
     """
     check_resamples(resamples)
-    a, b = evaluate(run_a, qrels, metrics), evaluate(run_b, qrels, metrics)
+    return paired(evaluate(run_a, qrels, metrics), evaluate(run_b, qrels, metrics), resamples, seed)
+
+
+def paired(a: Evaluation, b: Evaluation, resamples: int, seed: int) -> Comparison:
+    """Return `compare` of two evaluations by the same judgments and metrics."""
     names = list(a.mean)
     qids = list(a.per_query[names[0]])
     differences = np.array([[b.per_query[name][qid] - a.per_query[name][qid] for name in names] for qid in qids])

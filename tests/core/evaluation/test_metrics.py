@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantic_ranker import EvaluationError, evaluate
+from semantic_ranker.collections import write_run
 from semantic_ranker.evaluation import canonical_metric
 
 METRICS = ["nDCG@10", "RR@10", "AP", "AP@5", "P@5", "Recall@20", "Success@5", "nDCG", "RR"]
@@ -188,3 +189,24 @@ def test_a_query_with_no_results_counts_as_zero():
 def test_grades_below_zero_are_not_relevant():
     found = evaluate({"q": {"spam": 2.0, "a": 1.0}}, {"q": {"spam": -2, "a": 1}}, ["nDCG@10", "AP", "Judged@2"])
     assert found.mean == pytest.approx({"nDCG@10": 1 / math.log2(3), "AP": 0.5, "Judged@2": 1.0})
+
+
+def test_runs_and_judgments_are_read_from_files_and_folders(tmp_path):
+    run, qrels = random_collection(0)
+    write_run(tmp_path / "run.trec", run)
+    (tmp_path / "qrels").mkdir()
+    rows = [f"{qid}\t{document}\t{grade}\n" for qid, of in qrels.items() for document, grade in of.items()]
+    (tmp_path / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(rows))
+    expected = evaluate(run, qrels, METRICS)
+    assert evaluate(tmp_path / "run.trec", qrels, METRICS) == expected
+    assert evaluate(str(tmp_path / "run.trec"), str(tmp_path), METRICS) == expected
+    assert evaluate(run, tmp_path / "qrels" / "test.tsv", METRICS) == expected
+    with pytest.raises(EvaluationError, match="Expected a file"):
+        evaluate(tmp_path / "lost.trec", qrels)
+
+
+def test_a_run_that_does_not_discriminate_says_so():
+    qrels = {"q": {"a": 1}, "p": {"a": 1}}
+    run = {"q": dict.fromkeys("abcd", 0.5), "p": {"a": 2.0, "b": 1.0}, "unjudged": dict.fromkeys("abcd", 0.5)}
+    assert evaluate(run, qrels).tied == pytest.approx(3 / 6)
+    assert evaluate({"p": run["p"]}, qrels).tied == evaluate({"q": {}}, qrels).tied == 0
