@@ -107,3 +107,9 @@ def test_a_damaged_run_is_refused(tmp_path, text, says):
 def test_ids_that_a_trec_run_cannot_hold_are_refused(tmp_path):
     with pytest.raises(EvaluationError, match="white space"):
         write_run(tmp_path / "run", {"q": {"two words": 1.0}})
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_part_of_an_id(folder):
+    (folder / "qrels" / "test.tsv").write_bytes(b"\xef\xbb\xbfq1\td1\t1\r\n")
+    (folder / "queries.jsonl").write_bytes(b'\xef\xbb\xbf{"_id": "q1", "text": "x"}\r\n')
+    assert load_beir(folder).qrels == {"q1": {"d1": 1}}

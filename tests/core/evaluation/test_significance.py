@@ -174,3 +174,9 @@ def test_macro_refuses_unpaired_queries_and_nothing():
         macro_compare([])
     with pytest.raises(EvaluationError, match="finite value"):
         macro_interval([{}])
+
+
+def test_sampled_p_is_never_0():
+    # 2 ** 40 sign patterns: none of the few that are drawn is as extreme as what was seen.
+    found = compare(ranked_at([2] * 40), ranked_at([1] * 40), qrels_for(40), "RR", resamples=999)["RR"]
+    assert found.p_value == pytest.approx(1 / 1000)
