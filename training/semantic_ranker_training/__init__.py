@@ -1,0 +1,1 @@
+"""Train, mine, tune and export rerankers for `semantic_ranker` (extra ``training``)."""
