@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="PATH", help="also write everything measured to this file")
     options = parser.parse_args(arguments)
     if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without ● still shows the rest
+        sys.stdout.reconfigure(errors="replace")  # a terminal without accents still shows the rest
 
     sections, questions, judgments = load_sections(), load_questions(), load_judgments()
     encoder, start_ms = _first_rerank(sections, questions)
@@ -84,8 +84,8 @@ def _show(answers: Iterable[Answer], judgments: Mapping[str, Mapping[str, int]])
 def _show_quality(encoder: CrossEncoder, rows: Sequence[QualityRow]) -> None:
     out.heading("3. All questions, measured")
     out.quality_table(rows)
-    print("\nnDCG@10 grades the first ten places; Success@1: the first section is ● or ○. An interval that")
-    print("holds 0 may be luck: six questions decide little.")
+    print("\nnDCG@10 grades the first ten places. Success@1 is the share of questions whose first section is")
+    print(f"{out.mark(2)} or {out.mark(1)}. An interval that holds 0 may be luck: six questions decide little.")
     if "es" not in encoder.languages:
         print(
             f"Languages of the model: {', '.join(encoder.languages)}. What it does to Spanish is not to be relied on."

@@ -11,8 +11,8 @@ from demo_quality import QualityRow
 
 TITLE_WIDTH = 33
 ROW_COUNT = 5
-# Grade in the judgments -> mark, and the colour of that line on a terminal.
-MARKS = {2: ("●", "32"), 1: ("○", "36"), 0: (" ", "0")}
+# Grade in the judgments -> colour of that line on a terminal.
+COLOURS = {2: "32", 1: "36", 0: "0"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +31,22 @@ def heading(text: str) -> None:
 
 def legend() -> None:
     """Say what the marks mean."""
-    print("● answers the question   ○ related and useful   (graded by hand, see examples/handbook/README.md)")
+    answers, useful = mark(2), mark(1)
+    print(f"{answers} answers the question   {useful} related and useful   (see examples/handbook/README.md)")
+
+
+def mark(grade: int) -> str:
+    """Return the sign of a grade, in ASCII where the output cannot show more."""
+    try:
+        "●○".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return {2: "*", 1: "+"}.get(grade, " ")
+    return {2: "●", 1: "○"}.get(grade, " ")
 
 
 def side_by_side(question: str, before: Sequence[Hit], after: Sequence[Hit], grades: Mapping[str, int]) -> None:
     """Print the first lines of both orders, with scores, marks and where a section stood before."""
-    print(f"\n{_paint(f'“{question}”', '1')}")
+    print(f"\n{_paint(question, '1')}")
     print(f"  {'BM25':<{TITLE_WIDTH + 10}}  reranked")
     place_before = {hit.id: place for place, hit in enumerate(before, 1)}
     for place in range(1, ROW_COUNT + 1):
@@ -63,9 +73,9 @@ def _cell(place: int, hits: Sequence[Hit], grades: Mapping[str, int], *, decimal
     if place > len(hits):
         return " " * (TITLE_WIDTH + 10)
     hit = hits[place - 1]
-    mark, colour = MARKS[grades.get(hit.id, 0)]
+    grade = grades.get(hit.id, 0)
     title = hit.title if len(hit.title) <= TITLE_WIDTH else hit.title[: TITLE_WIDTH - 1] + "…"
-    return _paint(f"{place} {hit.score:5.{decimals}f} {mark} {title:<{TITLE_WIDTH}}", colour)
+    return _paint(f"{place} {hit.score:5.{decimals}f} {mark(grade)} {title:<{TITLE_WIDTH}}", COLOURS[grade])
 
 
 def _paint(text: str, code: str) -> str:

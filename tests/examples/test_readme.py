@@ -20,18 +20,27 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 SCORE_TOLERANCE = 0.15
 PROGRAM = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL)
+CONSOLE = re.compile(r"```console\n(?P<code>(?:\$ [^\n]*\n)+)(?P<printed>.*?)```", re.DOTALL)
 SHELL = re.compile(r"```bash\n(.*?)```", re.DOTALL)
 NUMBER = re.compile(r"-?\d+\.\d+")
 
 
-def _programs() -> list[re.Match[str]]:
-    return list(PROGRAM.finditer(README.read_text(encoding="utf-8")))
+def _blocks() -> list[re.Match[str]]:
+    """Return the blocks that show output: programs, then console sessions."""
+    text = README.read_text(encoding="utf-8")
+    return [*PROGRAM.finditer(text), *CONSOLE.finditer(text)]
 
 
-def _run(code: str) -> str:
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "error::UserWarning:__main__"}
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=offline, capture_output=True, text=True, encoding="utf-8", check=False)
+def _run(block: re.Match[str], folder: Path) -> str:
+    if block.re is CONSOLE:
+        command = ["bash", "-e", "-c", re.sub(r"^\$ ", "", block["code"], flags=re.MULTILINE)]
+    else:
+        command = [sys.executable, "-c", block["code"]]
+    scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "PATH": scripts, "COLUMNS": "100"}
+    done = subprocess.run(
+        command, cwd=folder, env=offline, capture_output=True, text=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -41,20 +50,21 @@ def _commands() -> list[str]:
     return [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
 
 
-def test_every_python_block_is_followed_by_its_output() -> None:
-    assert README.read_text(encoding="utf-8").count("```python") == len(_programs()) == 3
+def test_every_program_and_console_session_is_followed_by_its_output() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text.count("```python") + text.count("```console") == len(_blocks()) == 4
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_a_program_prints_what_the_readme_shows(number: int) -> None:
-    program = _programs()[number]
-    printed = _run(program["code"])
+@pytest.mark.parametrize("number", range(4))
+def test_a_block_prints_what_the_readme_shows(number: int, tmp_path: Path) -> None:
+    block = _blocks()[number]
+    printed = _run(block, tmp_path)
     if "UPDATE_README" in os.environ:
         text = README.read_text(encoding="utf-8")
-        README.write_text(text[: program.start("printed")] + printed + text[program.end("printed") :], encoding="utf-8")
+        README.write_text(text[: block.start("printed")] + printed + text[block.end("printed") :], encoding="utf-8")
         return
-    assert NUMBER.sub("0.0", printed) == NUMBER.sub("0.0", program["printed"])
-    now, shown = ([float(score) for score in NUMBER.findall(text)] for text in (printed, program["printed"]))
+    assert NUMBER.sub("0.0", printed) == NUMBER.sub("0.0", block["printed"])
+    now, shown = ([float(score) for score in NUMBER.findall(text)] for text in (printed, block["printed"]))
     assert now == pytest.approx(shown, abs=SCORE_TOLERANCE)
 
 
