@@ -71,7 +71,8 @@ def export_model(
 
     Args:
         source: An `InteractionCrossEncoder`, its folder, or the folder of any one-label sequence classifier that
-            transformers opens (BERT, XLM-RoBERTa, DistilBERT, ...) with ``model.safetensors``.
+            transformers opens (BERT, XLM-RoBERTa, DistilBERT, ...) with ``model.safetensors``; or a hub id (extra
+            ``hub``).
         out: The folder to write. It appears when it is complete; a killed export leaves no half model.
         precisions: Graphs to keep. With ``fp32`` the folder also has ``model.safetensors``; ``int8`` alone is small.
         int8_row_norm: Linear layers whose int8 inputs are normalised row by row: the feed-forward ones (``ff``, best

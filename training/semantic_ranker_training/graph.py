@@ -22,8 +22,12 @@ OPSET = 18
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 _MAX_BATCH = 4096
 _MIN_LENGTH = 4
-# Says once per export, at warning level, that torchvision is absent.
-_CHATTY = "torch.onnx._internal.exporter._registration"
+# The first says, at warning level, that torchvision is absent; the others tell each step of their optimisers.
+_CHATTY = {
+    "torch.onnx._internal.exporter._registration": logging.ERROR,
+    "onnxscript": logging.WARNING,
+    "onnx_ir": logging.WARNING,
+}
 
 
 class RowLinear(nn.Module):
@@ -125,13 +129,14 @@ def export_graph(model: nn.Module, path: Path, *, token_types: bool, max_length:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    logger = logging.getLogger(_CHATTY)
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    before = {name: logging.getLogger(name).level for name in _CHATTY}
+    for name, level in _CHATTY.items():
+        logging.getLogger(name).setLevel(level)
     try:
         with warnings.catch_warnings():
             # The exporter warns about its own internals and about axes that share a name: nothing to act on.
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
+from semantic_ranker._extras import requires_extra
 from semantic_ranker._settings import ModelSettings
 from semantic_ranker.backends.torch import ARCHITECTURE, InteractionCrossEncoder, TorchBackend
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
@@ -15,8 +17,10 @@ from semantic_ranker.model_folder import ModelFolder
 from semantic_ranker_training.manifest import ModelMetadata
 
 WEIGHTS = "model.safetensors"
-# Of no use to our runtime, but what transformers and sentence-transformers open a tokenizer with.
-_EXTRAS = ("tokenizer_config.json", "special_tokens_map.json")
+# The last two are of no use to our runtime, but transformers and sentence-transformers open a tokenizer with them.
+_FILES = ("config.json", WEIGHTS, "tokenizer_config.json", "special_tokens_map.json")
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+_TIMEOUT_S = 5.0
 _QUERY_TOKENS = 64
 
 
@@ -52,7 +56,8 @@ class Origin:
             source.save(folder)
             origin, name = folder, "reranker"
         else:
-            origin, name = Path(source), Path(source).resolve().name
+            origin = _local(source)
+            name = Path(source).resolve().name
         # Read by the rules of the runtime: one label, no code, hashes where there is a manifest.
         opened = ModelFolder.open(origin)
         if origin != folder:
@@ -96,6 +101,22 @@ class Origin:
         return replace(self, settings=settings)
 
 
+def _local(source: str | os.PathLike[str]) -> Path:
+    """Return a folder as it is; fetch the safetensors of what can only be a hub id."""
+    path = Path(source)
+    if path.exists() or not isinstance(source, str) or not _HUB_ID.fullmatch(source):
+        return path
+    with requires_extra("hub"):
+        from huggingface_hub import snapshot_download
+    try:
+        return Path(snapshot_download(source, allow_patterns=[*_FILES, "tokenizer.json"], etag_timeout=_TIMEOUT_S))
+    except Exception as error:  # HTTP libraries differ between versions of the hub client, and so do their errors
+        raise ModelLoadError(
+            f"{source!r} is no folder here, and it cannot be downloaded ({type(error).__name__}): check the name and "
+            "the network, or give the path of a model folder."
+        ) from error
+
+
 def _copy(origin: ModelFolder, folder: Path) -> None:
     if not (origin.path / WEIGHTS).is_file():
         raise ModelLoadError(
@@ -103,7 +124,7 @@ def _copy(origin: ModelFolder, folder: Path) -> None:
             "they are opened and are refused: save the model with `save_pretrained`, which writes one safetensors file."
         )
     listed = None if origin.manifest is None else origin.manifest.get("files", {})
-    for name in ("config.json", WEIGHTS, *_EXTRAS):
+    for name in _FILES:
         if (origin.path / name).is_file() and (listed is None or name in listed):
             (folder / name).write_bytes(origin.read(name).content)
 

@@ -26,15 +26,16 @@ class ParityThresholds:
     Attributes:
         max_difference: Of a logit, fp32 ONNX against torch, however pairs are batched and padded. Rounding alone
             gives some 1e-5; a wrong mask, a lost input or a wrong position gives 0.1 and more.
-        tau: Least Kendall tau of int8 against fp32, mean over queries. Row-normalised 7-bit weights keep 0.9 and
-            more of a trained model's order; per-tensor weights or saturated sums fall to 0.8 and less.
+        tau: Least Kendall tau of int8 against fp32, mean over queries. Measured on top-20 candidates of four
+            collections: 0.95 to 0.97 for the bundled model; per-tensor weights gave 0.8 and less.
         relative_rmse: Most error of int8, as a share of the deviation of the logits of one query: what the error is
-            to be compared with, since only differences inside a query decide an order.
+            to be compared with, since only differences inside a query decide an order. Measured as above: 0.05 to 0.07;
+            an ordinary [CLS] head is expected to give up to 0.15.
     """
 
     max_difference: float = 1e-3
     tau: float = 0.85
-    relative_rmse: float = 0.25
+    relative_rmse: float = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
