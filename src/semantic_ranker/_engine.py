@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -46,6 +46,29 @@ class Scored:
     logit: float
     truncated: bool
     span: tuple[int, int] | None
+
+
+class Scorer(Protocol):
+    """What a `CrossEncoder` needs of an open model; `semantic_ranker.testing` has another one."""
+
+    @property
+    def settings(self) -> ModelSettings:
+        """How the model wants to be scored."""
+
+    @property
+    def backend(self) -> Backend:
+        """What runs it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 of weights, tokenizer and settings."""
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of one input."""
+
+    def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:
+        """Return one `Scored` a text, in the order of the texts of each query."""
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)

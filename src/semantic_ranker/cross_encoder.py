@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from semantic_ranker._arguments import Options, check_query, items_of, pair_of, path_of
-from semantic_ranker._engine import Engine, Scored, open_engine
+from semantic_ranker._engine import Scored, Scorer, open_engine
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.ranking import RankedText, check_finite, check_top_k, order
 
@@ -77,7 +77,7 @@ class CrossEncoder:
             long_text=long_text,
             on_error=on_error,
         )
-        self._engine: Engine | None = None
+        self._engine: Scorer | None = None
 
     def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return raw logits in input order.
@@ -230,7 +230,7 @@ class CrossEncoder:
             logger.warning("Left out %d of %d texts that are not strings, at %s", len(bad), len(texts), first)
         return frozenset(bad)
 
-    def _open(self) -> Engine:
+    def _open(self) -> Scorer:
         if (engine := self._engine) is None:
             engine = self._engine = open_engine(self._options)
         return engine
