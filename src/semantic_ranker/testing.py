@@ -42,8 +42,8 @@ class FakeBackend:
 @dataclass(frozen=True, slots=True)
 class _FakeScorer:
     function: Callable[[str, str], float]
-    settings: ModelSettings = ModelSettings(name="fake")
-    backend: FakeBackend = FakeBackend()
+    settings: ModelSettings = field(default_factory=lambda: ModelSettings(name="fake"))
+    backend: FakeBackend = field(default_factory=FakeBackend)
     fingerprint: str = hashlib.sha256(b"fake").hexdigest()
     max_length: int = 512
     calls: list[tuple[str, list[str]]] = field(default_factory=list)

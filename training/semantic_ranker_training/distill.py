@@ -103,7 +103,7 @@ def _rows(side: Side, rows: Tensor) -> Side:
     return Side(*(getattr(side, entry.name)[rows] for entry in fields(Side)))
 
 
-class _HeadTrainer(Trainer):
+class _HeadTrainer(Trainer):  # type: ignore[misc]  # transformers is not analysed
     """Hugging Face's trainer, with batches passed whole, steps in order, and the parts of the loss in the log."""
 
     def __init__(self, **options: Any) -> None:
@@ -129,7 +129,7 @@ class _HeadTrainer(Trainer):
         super().log(logs, *args, **options)
 
     def _get_train_sampler(self, *_: Any) -> Any:
-        return torch.utils.data.SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+        return torch.utils.data.SequentialSampler(self.train_dataset)
 
 
 def train_head(

@@ -63,8 +63,8 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
         recipe=(
             f"{recipe['steps']} steps of listwise distillation on {recipe['batch_queries']} queries with "
             f"{recipe['group_size']} candidates each. The teacher is the sum of the z-scores of BM25, the base's "
-            "cosine, and the cosine and token match of all-mpnet-base-v2. Only the head was trained; labels were used for "
-            "nothing but the filter of wrong pairs and the calibration."
+            "cosine, and the cosine and token match of all-mpnet-base-v2. Only the head was trained; labels were used "
+            "for nothing but the filter of wrong pairs and the calibration."
         ),
         data=data,
         seen=(

@@ -307,7 +307,7 @@ class InteractionCrossEncoder(nn.Module):
         return self.score_states(input_ids, states, below, segments)[:, None]
 
     def score_states(self, input_ids: Tensor, states: Tensor, below: Tensor, segments: Segments) -> Tensor:
-        """Return logits (batch,) from the split states (batch, length, hidden) of the top and below the joint layers."""
+        """Return logits (batch,) from split states (batch, length, hidden) of the top and below the joint layers."""
         whole = self.head.side(input_ids, states, segments.query, segments.query_words + segments.passage_words)
         passage_pooled = mean_pool(states, segments.passage)
         query = replace(whole, words=segments.query_words, weight=whole.weight * segments.query_words)
