@@ -46,6 +46,7 @@ def table(result: dict[str, Any]) -> str:
         )
     machine, versions = result["machine"], result["versions"]
     lines += [
+        "",
         "± is half of the 95 % bootstrap interval over queries. BM25 is Lucene's with Snowball stems; the bi-encoder is "
         "all-MiniLM-L6-v2 on the same candidates, and its training data overlaps with these collections' domains; "
         f'"ours + BM25" adds z-scores with the weights 0.8 and 0.2, chosen on these collections. '
