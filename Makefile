@@ -6,7 +6,7 @@ DEMO := .venv-demo
 DEV := .venv
 DATA ?= ../shared/data
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test check bench clean
 
 $(DEMO)/$(STAMP):
 	@echo "Installing the core, LangChain and LlamaIndex into $(DEMO) (no torch) ..."

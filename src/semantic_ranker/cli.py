@@ -82,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser("export", help="write a model folder that runs without torch")
     export.add_argument("model", metavar="MODEL", help="folder with safetensors, or hub id")
     export.add_argument("out", metavar="OUT", help="folder to write")
+    export.add_argument(
+        "--precisions",
+        nargs="+",
+        default=["fp32", "int8"],
+        choices=["fp32", "int8"],
+        help="graphs to keep (default: both)",
+    )
+    export.add_argument("--overwrite", action="store_true", help="replace a model folder at OUT")
     export.set_defaults(run=_export)
     return parser
 
@@ -187,8 +195,11 @@ def _export(options: argparse.Namespace) -> int:
     with requires_extra("training"):
         # By name, so that the core never imports training.
         export = importlib.import_module("semantic_ranker_training.export")
-        export.export_model(options.model, options.out)
+        report = export.export_model(
+            options.model, options.out, precisions=options.precisions, overwrite=options.overwrite
+        )
     _write(f"Wrote {options.out}")
+    _write(report.summary())
     return 0
 
 
