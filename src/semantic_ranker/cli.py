@@ -180,9 +180,8 @@ def _print_diagnosis(diagnosis: Diagnosis) -> None:
     _write(f"           instruction sets: {features} ({cpu.meaning})")
     if not model.problem:
         _write(f"model      {model.name} {model.version}, {model.precision} by {model.backend}")
-        _write(
-            f"           {model.verified_files} files verified, ranks rightly, first rank after {model.first_rank_s:.2f} s"
-        )
+        _write(f"           {model.verified_files} files verified, ranks rightly")
+        _write(f"           first rank after {model.first_rank_s:.2f} s")
     for number, extra in enumerate(diagnosis.extras):
         state = f"missing {', '.join(extra.missing)}; run: {extra.install}" if extra.missing else "installed"
         _write(f"{'extras' if number == 0 else '':<9}  {extra.name:<12} {state}")
