@@ -2,7 +2,6 @@
 
 import gzip
 import json
-from pathlib import Path
 
 import pytest
 
@@ -50,12 +49,11 @@ def test_an_absent_file_and_an_empty_source_are_refused(folder):
         load_source(SourceConfig(file="pairs.jsonl.gz", source="z", passages=1, queries=1), folder, seed=0)
 
 
-def test_docstrings_of_an_installed_package_leave_their_summary(tmp_path: Path):
+def test_docstrings_of_an_installed_package_leave_their_summary():
     pairs = list(docstring_pairs(["networkx"], seed=0))
     assert len(pairs) > 100
     assert all("def " in code for _, code in pairs)
-    leaked = [summary for summary, code in pairs if f'"""{summary}' in code]
-    assert not leaked
+    assert not [summary for summary, code in pairs if summary in code]
     assert pairs == list(docstring_pairs(["networkx"], seed=0))
 
 

@@ -125,4 +125,7 @@ def _functions(file: Path, chooser: random.Random) -> Iterator[tuple[str, str]]:
         whole = "\n".join(lines[node.body[0].lineno - 1 : node.body[0].end_lineno])
         rest = re.sub(r"\s+", " ", docstring.strip()[len(summary) :])[:300].lstrip(". ")
         keep = f'"""{rest}"""' if len(rest) > 40 and chooser.random() < 0.5 else ""
-        yield summary, re.sub(r"[ \t]+", " ", code.replace(whole, keep, 1))[:_MAX_CODE_CHARACTERS]
+        passage = re.sub(r"[ \t]+", " ", code.replace(whole, keep, 1))[:_MAX_CODE_CHARACTERS]
+        # Some docstrings say their first sentence twice: a passage must not hold its own query.
+        if summary not in passage:
+            yield summary, passage

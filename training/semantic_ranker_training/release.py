@@ -23,7 +23,6 @@ _LICENSES = {
     "medquad": "CC BY 4.0",
 }
 _QA_LICENSE = "CC BY-SA 4.0"
-_MAX_LENGTH = 512
 _MAX_QUERY_TOKENS = 96
 
 
@@ -51,7 +50,6 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
         base_model="sentence-transformers/all-MiniLM-L6-v2",
         license="apache-2.0",
         languages=("en",),
-        max_length=_MAX_LENGTH,
         max_query_tokens=_MAX_QUERY_TOKENS,
         activation="sigmoid",
         scale=run["calibration"]["scale"],
