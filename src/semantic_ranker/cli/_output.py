@@ -1,0 +1,42 @@
+"""What every command shares: words in, lines out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import unicodedata
+
+
+def write(line: str) -> None:
+    """Print a line in the terminal's encoding; what it cannot show becomes a question mark."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "replace").decode(encoding))
+
+
+def count(text: str) -> int:
+    """Read a whole number of 1 or more, as the type of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def snippet(text: str, width: int) -> str:
+    """Return the beginning of a text as one line that cannot steer a terminal.
+
+    Args:
+        text: Anything.
+        width: Columns that it may take; East Asian wide characters take two.
+    """
+    # Characters beyond this number cannot be seen, however long the text is.
+    line = " ".join(text[: 8 * width].split())
+    shown, columns = [], 0
+    for character in line:
+        columns += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if columns > width:
+            break
+        shown.append(character if character.isprintable() else "\ufffd")
+    if len(shown) == len(line):
+        return "".join(shown)
+    while shown and columns > width - 1:
+        columns -= 2 if unicodedata.east_asian_width(shown.pop()) in "WF" else 1
+    return "".join(shown) + "…"
