@@ -5,6 +5,8 @@
     Exception
     └── SemanticRankerError
         ├── InvalidInputError (also ValueError)   a bad argument or text; `.index` says which
+        │   └── FeedbackLogError                  a record of a feedback log; `.path` and `.line` say which
+        ├── StorageError (also OSError)           a file that cannot be read, written or locked
         ├── ModelLoadError                        a model that is absent, damaged or refused
         ├── ScoringError
         │   ├── NonFiniteScoreError               NaN or infinity from the model; `.indices` says where
@@ -39,6 +41,27 @@ class InvalidInputError(SemanticRankerError, ValueError):
 
     def __reduce__(self) -> tuple[type[InvalidInputError], tuple[str, int | None]]:
         return type(self), (str(self), self.index)
+
+
+class FeedbackLogError(InvalidInputError):
+    """A record of a feedback log that cannot be read.
+
+    Attributes:
+        path: The file.
+        line: Number of the line, from 1.
+    """
+
+    def __init__(self, message: str, path: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
+
+    def __reduce__(self) -> tuple[type[FeedbackLogError], tuple[str, str, int]]:  # type: ignore[override]
+        return type(self), (str(self), self.path, self.line)
+
+
+class StorageError(SemanticRankerError, OSError):
+    """A file that cannot be read, written or locked."""
 
 
 class ModelLoadError(SemanticRankerError):
