@@ -131,8 +131,6 @@ def test_lines_of_two_processes_and_several_threads_never_mix(tmp_path):
     expected = {f"{mark}{number:04}" for mark in "abcd" for number in range(200)}
     assert {line[:5] for line in lines} == expected
     assert len(lines) == len(expected)
-        f"{mark}{number:04}" for mark in "abcd" for number in range(200)
-    )
     assert all(line == line[:5] * 300 for line in lines)
 
 
