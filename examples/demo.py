@@ -87,9 +87,8 @@ def _show_quality(encoder: CrossEncoder, rows: Sequence[QualityRow]) -> None:
     print("\nnDCG@10 grades the first ten places. Success@1 is the share of questions whose first section is")
     print(f"{out.mark(2)} or {out.mark(1)}. An interval that holds 0 may be luck: six questions decide little.")
     if "es" not in encoder.languages:
-        print(
-            f"Languages of the model: {', '.join(encoder.languages)}. What it does to Spanish is not to be relied on."
-        )
+        known = ", ".join(encoder.languages)
+        print(f"Languages of the model: {known}. Spanish questions keep the order of BM25, and say so.")
 
 
 def _show_time(outcomes: Sequence[Outcome], start_ms: float) -> None:

@@ -45,10 +45,14 @@ class ModelSettings(Serializable):
         """Return the name to pass to `load` as `valid_namespaces`."""
         return ["semantic_ranker_langchain"]
 
-    def _encoder(self) -> CrossEncoder:
+    def _encoder(self, other_languages: Literal["keep_order", "score"] = "keep_order") -> CrossEncoder:
         """Return the open scorer for the present settings."""
         encoder = shared_cross_encoder(
-            self.model, precision=self.precision, max_length=self.max_length, long_text=self.long_text
+            self.model,
+            precision=self.precision,
+            max_length=self.max_length,
+            long_text=self.long_text,
+            other_languages=other_languages,
         )
         self._hold = EncoderHold(encoder)
         return encoder

@@ -20,7 +20,7 @@ from semantic_ranker_langchain._settings import ModelSettings, PositiveCount
 logger = logging.getLogger(__name__)
 
 DEGRADED_KEY = "rerank_degraded"
-"""Metadata key that marks documents which `on_error="passthrough"` returned unscored; holds the error's name."""
+"""Metadata key of documents that came back unscored: the error's name (`on_error="passthrough"`) or the language."""
 
 
 class SemanticRerank(ModelSettings, BaseDocumentCompressor):
@@ -49,6 +49,9 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
     """Metadata key of the score."""
     metadata_fields: tuple[str, ...] = ()
     """Metadata that the model reads before the text, one value a line; absent and None values are left out."""
+    other_languages: Literal["keep_order", "score"] = "keep_order"
+    """In a language that the model was surely not made for: keep the order given, marked (the scores then say the
+    place only), or score all the same."""
     on_error: Literal["raise", "passthrough"] = "raise"
     """When scoring fails: raise, or return the first `top_n` documents as they came, marked in the metadata."""
 
@@ -106,7 +109,8 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
             top_n: How many to return; -1 takes the field `top_n`, None returns all.
 
         Returns:
-            `[{"index": int, "relevance_score": float}, ...]`, best first; index points into `documents`.
+            `[{"index": int, "relevance_score": float}, ...]`, best first; index points into `documents`. Texts that
+            keep their order (see `other_languages`) say so under "rerank_degraded"; their scores mean no more.
 
         Raises:
             InvalidInputError: `top_n` is neither -1, None nor positive, or an entry has no text.
@@ -114,7 +118,11 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
         """
         texts = [self._text(_as_document(entry, index)) for index, entry in enumerate(documents)]
         ranked = self._ranked(texts, query, self._limit(top_n))
-        return [{"index": hit.index, "relevance_score": hit.relevance_score} for hit in ranked]
+        return [
+            {"index": hit.index, "relevance_score": hit.relevance_score}
+            | ({DEGRADED_KEY: hit.degraded} if hit.degraded else {})
+            for hit in ranked
+        ]
 
     def as_runnable(self) -> Runnable[dict[str, Any], list[Document]]:
         """Return a Runnable for chains: `{"query": str, "documents": [Document]}` in, reranked documents out."""
@@ -137,9 +145,9 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
         return None if top_n is None else checked_count("top_n", top_n)
 
     def _ranked(self, texts: list[str], query: str, top_n: int | None) -> list[RankedText]:
-        ranked = self._encoder().rank(query, texts, top_n) if texts else []
+        ranked = self._encoder(self.other_languages).rank(query, texts, top_n) if texts else []
         least = self.score_threshold
-        return ranked if least is None else [hit for hit in ranked if hit.relevance_score >= least]
+        return ranked if least is None else [hit for hit in ranked if hit.degraded or hit.relevance_score >= least]
 
     def _reranked(self, documents: Sequence[Document], query: str, top_n: int | None) -> list[Document]:
         try:
@@ -149,7 +157,11 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
                 raise
             logger.warning("Reranking %d documents failed; they keep their order: %s", len(documents), error)
             return [_copy(document, {DEGRADED_KEY: type(error).__name__}) for document in documents[:top_n]]
-        return [_copy(documents[hit.index], {self.score_key: hit.relevance_score}) for hit in ranked]
+        return [_copy(documents[hit.index], self._notes(hit)) for hit in ranked]
+
+    def _notes(self, hit: RankedText) -> dict[str, Any]:
+        score = {self.score_key: hit.relevance_score}
+        return {**score, DEGRADED_KEY: hit.degraded} if hit.degraded else score
 
     def _text(self, document: Document) -> str:
         values = (document.metadata.get(field) for field in self.metadata_fields)

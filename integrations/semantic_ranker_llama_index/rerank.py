@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 dispatcher = get_dispatcher(__name__)
 
 DEGRADED_KEY = "rerank_degraded"
-"""Metadata key that marks nodes which `on_error="passthrough"` returned unscored; holds the error's name."""
+"""Metadata key of nodes that came back unscored: the error's name (`on_error="passthrough"`) or the language."""
 RETRIEVAL_SCORE_KEY = "retrieval_score"
 """Metadata key of the first stage's score when `keep_retrieval_score` is set."""
 
@@ -68,6 +68,10 @@ class SemanticRerank(BaseNodePostprocessor):
     )
     long_text: Literal["truncate", "windows"] = Field(
         default="truncate", description="Longer texts are cut, or scored in windows of which the best one counts."
+    )
+    other_languages: Literal["keep_order", "score"] = Field(
+        default="keep_order",
+        description="In a language that the model was surely not made for: keep the order given, marked, or score.",
     )
     metadata_mode: MetadataMode = Field(
         default=MetadataMode.EMBED, description="Which metadata the model reads together with the text."
@@ -118,7 +122,11 @@ class SemanticRerank(BaseNodePostprocessor):
     def _encoder(self) -> CrossEncoder:
         """Return the open scorer for the present settings."""
         encoder = shared_cross_encoder(
-            self.model, precision=self.precision, max_length=self.max_length, long_text=self.long_text
+            self.model,
+            precision=self.precision,
+            max_length=self.max_length,
+            long_text=self.long_text,
+            other_languages=self.other_languages,
         )
         self._hold = EncoderHold(encoder)
         return encoder
@@ -127,7 +135,7 @@ class SemanticRerank(BaseNodePostprocessor):
         texts = [_text(hit.node, self.metadata_mode, index) for index, hit in enumerate(nodes)]
         ranked = self._encoder().rank(query, texts, self.top_n) if texts else []
         least = self.score_threshold
-        return ranked if least is None else [hit for hit in ranked if hit.relevance_score >= least]
+        return ranked if least is None else [hit for hit in ranked if hit.degraded or hit.relevance_score >= least]
 
     def _reranked(self, nodes: list[NodeWithScore], query: str) -> list[NodeWithScore]:
         try:
@@ -136,9 +144,13 @@ class SemanticRerank(BaseNodePostprocessor):
             if self.on_error == "raise":
                 raise
             logger.warning("Reranking %d nodes failed; they keep their order: %s", len(nodes), error)
-            mark = {DEGRADED_KEY: type(error).__name__}
-            return [NodeWithScore(node=_annotated(hit.node, mark), score=hit.score) for hit in nodes[: self.top_n]]
-        return [NodeWithScore(node=self._returned(nodes[hit.index]), score=hit.relevance_score) for hit in ranked]
+            return [_unscored(hit, type(error).__name__) for hit in nodes[: self.top_n]]
+        return [
+            _unscored(nodes[hit.index], hit.degraded)
+            if hit.degraded
+            else NodeWithScore(node=self._returned(nodes[hit.index]), score=hit.relevance_score)
+            for hit in ranked
+        ]
 
     def _returned(self, hit: NodeWithScore) -> BaseNode:
         """Return the node itself, or a copy of it where its metadata has to differ."""
@@ -163,6 +175,10 @@ def _text(node: BaseNode, mode: MetadataMode, index: int) -> str:
 def _holds_media(node: BaseNode) -> bool:
     fields = ("image", "image_path", "image_url", "image_resource", "audio_resource", "video_resource")
     return any(getattr(node, field, None) for field in fields)
+
+
+def _unscored(hit: NodeWithScore, reason: str) -> NodeWithScore:
+    return NodeWithScore(node=_annotated(hit.node, {DEGRADED_KEY: reason}), score=hit.score)
 
 
 def _annotated(node: BaseNode, notes: dict[str, Any]) -> BaseNode:

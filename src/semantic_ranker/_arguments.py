@@ -17,6 +17,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "activation": (None, "identity", "sigmoid"),
     "long_text": ("truncate", "windows"),
     "on_error": ("raise", "skip"),
+    "other_languages": ("keep_order", "score"),
 }
 # Four specials, and room for a few tokens of query and text.
 _LEAST = {"max_length": 8, "threads": 1, "token_budget": 8}
@@ -39,6 +40,7 @@ class Options:
     activation: Literal["identity", "sigmoid"] | None = None
     long_text: Literal["truncate", "windows"] = "truncate"
     on_error: Literal["raise", "skip"] = "raise"
+    other_languages: Literal["keep_order", "score"] = "keep_order"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

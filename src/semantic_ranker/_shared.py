@@ -42,6 +42,7 @@ def shared_cross_encoder(
     precision: Literal["auto", "fp32", "fp16", "int8"] = "auto",
     max_length: int | None = None,
     long_text: Literal["truncate", "windows"] = "truncate",
+    other_languages: Literal["keep_order", "score"] = "keep_order",
 ) -> CrossEncoder:
     """Return the process's open scorer for a model, opening it at the first call.
 
@@ -52,6 +53,7 @@ def shared_cross_encoder(
         precision: As in `CrossEncoder`.
         max_length: As in `CrossEncoder`, in tokens.
         long_text: As in `CrossEncoder`.
+        other_languages: As in `CrossEncoder`.
 
     Returns:
         A thread-safe scorer. It is freed when no adapter holds it and another model was opened.
@@ -61,11 +63,17 @@ def shared_cross_encoder(
     """
     from semantic_ranker.cross_encoder import CrossEncoder
 
-    key = (model, _last_written(model), precision, max_length, long_text)
+    key = (model, _last_written(model), precision, max_length, long_text, other_languages)
     with _lock:
         encoder = _open.get(key)
         if encoder is None:
-            encoder = CrossEncoder(model, precision=precision, max_length=max_length, long_text=long_text)
+            encoder = CrossEncoder(
+                model,
+                precision=precision,
+                max_length=max_length,
+                long_text=long_text,
+                other_languages=other_languages,
+            )
             _open[key] = encoder
         if not _recent or _recent[0] is not encoder:
             _recent.append(encoder)

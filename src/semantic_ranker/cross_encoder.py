@@ -14,6 +14,7 @@ import numpy as np
 from semantic_ranker._arguments import Options, check_query, items_of, pair_of, path_of
 from semantic_ranker._engine import Scored, Scorer, open_engine
 from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.languages import foreign_to
 from semantic_ranker.ranking import RankedText, check_finite, check_top_k, order
 
 if TYPE_CHECKING:
@@ -42,6 +43,9 @@ class CrossEncoder:
         long_text: Longer texts are cut (``truncate``), or scored in windows with a quarter of overlap, of which the
             best counts (``windows``). In both cases a text is read up to ``32 * max_length`` characters.
         on_error: What a text that is not a string does: ``raise``, or ``skip`` it with one warning.
+        other_languages: What `rank` does with a query, or with texts, in a language that the model was surely not made
+            for (see `languages`): ``keep_order`` leaves the texts as they came, marked ``degraded``, because such a
+            model would rank worse than the first stage did; ``score`` ranks them all the same.
 
     Raises:
         InvalidInputError: An option is not one of these.
@@ -65,6 +69,7 @@ class CrossEncoder:
         activation: Literal["identity", "sigmoid"] | None = None,
         long_text: Literal["truncate", "windows"] = "truncate",
         on_error: Literal["raise", "skip"] = "raise",
+        other_languages: Literal["keep_order", "score"] = "keep_order",
     ) -> None:
         self._options = Options(
             model=path_of(model),
@@ -76,6 +81,7 @@ class CrossEncoder:
             activation=activation,
             long_text=long_text,
             on_error=on_error,
+            other_languages=other_languages,
         )
         self._engine: Scorer | None = None
 
@@ -157,7 +163,8 @@ class CrossEncoder:
             top_k: How many to keep; None keeps all, more than there are keeps all.
 
         Returns:
-            The kept texts. Under ``on_error="skip"``, texts that are not strings are left out.
+            The kept texts. Under ``on_error="skip"``, texts that are not strings are left out. In another language
+            (see ``other_languages``) they keep their order, each with the reason in ``degraded``.
 
         Raises:
             InvalidInputError: ``top_k`` is 0, negative or no int; the query or a text is not a string.
@@ -167,6 +174,8 @@ class CrossEncoder:
         top_k = check_top_k(top_k)
         check_query(query)
         texts = items_of("documents", documents)
+        if (language := self._foreign(query, texts)) is not None:
+            return self._as_they_came(texts, top_k, f"language {language}")
         kept = [(index, item) for index, item in enumerate(self._score([query], [texts])[0]) if item is not None]
         if not kept:
             return []
@@ -183,6 +192,31 @@ class CrossEncoder:
             )
             for place in order(logits, top_k)
         ]
+
+    def _foreign(self, query: str, texts: list[str]) -> str | None:
+        if not texts or self._options.other_languages == "score":
+            return None
+        return foreign_to(query, (text for text in texts if isinstance(text, str)), self.languages)
+
+    def _as_they_came(self, texts: list[str], top_k: int | None, reason: str) -> list[RankedText]:
+        skipped = self._skip(texts)
+        logger.info("%d texts keep their order, unscored: %s, model for %s", len(texts), reason, self.languages)
+        # Descending, so that whoever sorts by score keeps the order too.
+        logits = -np.arange(len(texts), dtype=np.float32)
+        relevance = self.relevance(logits)
+        return [
+            RankedText(
+                index=index,
+                text=text,
+                logit=float(logits[index]),
+                relevance_score=float(relevance[index]),
+                truncated=False,
+                span=None,
+                degraded=reason,
+            )
+            for index, text in enumerate(texts)
+            if index not in skipped
+        ][:top_k]
 
     def relevance(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Return calibrated relevance, ``sigmoid(scale * logit + bias)`` with the model folder's calibration.

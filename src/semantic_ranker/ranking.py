@@ -24,6 +24,7 @@ class RankedText:
         relevance_score: Calibrated relevance in [0, 1], a plain float.
         truncated: Whether part of the text was too long to be read.
         span: Character range of ``text`` that the score stands for, or None where the tokenizer gives no offsets.
+        degraded: None, or why nothing was scored: the text has its input place, and its scores say that place only.
     """
 
     index: int
@@ -32,6 +33,7 @@ class RankedText:
     relevance_score: float
     truncated: bool
     span: tuple[int, int] | None
+    degraded: str | None = None
 
 
 def check_top_k(top_k: object) -> int | None:

@@ -28,6 +28,7 @@ FIELDS = {
         "score_threshold": None,
         "score_key": "relevance_score",
         "metadata_fields": (),
+        "other_languages": "keep_order",
         "on_error": "raise",
     },
     langchain.SemanticCrossEncoder: MODEL_FIELDS,
@@ -45,6 +46,7 @@ FIELDS = {
         "score_threshold": None,
         "metadata_mode": MetadataMode.EMBED,
         "keep_retrieval_score": False,
+        "other_languages": "keep_order",
         "on_error": "raise",
     },
 }

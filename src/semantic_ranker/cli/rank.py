@@ -44,6 +44,7 @@ def _rank(options: argparse.Namespace) -> int:
                 "logit": item.logit,
                 "truncated": item.truncated,
                 "span": item.span,
+                "degraded": item.degraded,
                 "text": item.text,
             }
             for place, item in enumerate(ranked, start=1)
@@ -59,6 +60,8 @@ def _print_ranking(ranked: Sequence[RankedText]) -> None:
     if not ranked:
         print("semantic-ranker: there are no documents", file=sys.stderr)
         return
+    if ranked[0].degraded:
+        print(f"semantic-ranker: not scored, kept in order: {ranked[0].degraded}", file=sys.stderr)
     write("rank   score  text")
     width = shutil.get_terminal_size().columns - 15
     for place, item in enumerate(ranked, start=1):
