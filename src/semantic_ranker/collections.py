@@ -57,12 +57,27 @@ def load_beir(folder: StrPath, split: str = "test") -> Collection:
             f"Expected a text for every judged query, got none for {len(textless)}, such as {textless[0]!r}: "
             f"{folder / 'queries.jsonl'} and {qrels_path} do not belong together."
         )
-    corpus_path = folder / "corpus.jsonl"
-    corpus = {
-        document: f"{_field(corpus_path, line, row, 'title', '')} {_field(corpus_path, line, row, 'text')}".strip()
-        for document, line, row in _jsonl(corpus_path)
-    }
+    corpus = read_corpus(folder / "corpus.jsonl")
     return Collection(name=folder.name, corpus=corpus, queries={qid: queries[qid] for qid in qrels}, qrels=qrels)
+
+
+def read_corpus(path: StrPath) -> dict[str, str]:
+    """Read the documents of a BEIR folder: JSON Lines with ``_id``, ``text`` and perhaps ``title``.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Text by document id; a title stands before the text.
+
+    Raises:
+        EvaluationError: The file is missing, a line cannot be read, or an id occurs twice.
+    """
+    path = Path(path)
+    return {
+        document: f"{_field(path, line, row, 'title', '')} {_field(path, line, row, 'text')}".strip()
+        for document, line, row in _jsonl(path)
+    }
 
 
 def read_qrels(path: StrPath) -> dict[str, dict[str, int]]:
