@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semantic_ranker.errors import EvaluationError
-from semantic_ranker.evaluation.significance import (
+from semantic_ranker.evaluation.resampling import (
     RESAMPLES,
     as_column,
     bootstrap_means,
     check_resamples,
     quantiles,
+    show_p,
     sign_flip_p,
 )
 
@@ -53,7 +54,7 @@ class MacroComparison:
     def __str__(self) -> str:
         return (
             f"A {self.mean_a:.4f}, B {self.mean_b:.4f}, B - A {self.difference:+.4f} "
-            f"[{self.low:+.4f}, {self.high:+.4f}], p {self.p_value:.4f}, "
+            f"[{self.low:+.4f}, {self.high:+.4f}], p {show_p(self.p_value)}, "
             f"{len(self.queries)} collections, {sum(self.queries)} queries"
         )
 

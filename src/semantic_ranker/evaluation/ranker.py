@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from semantic_ranker.evaluation.metrics import Qrels, evaluate
-from semantic_ranker.evaluation.significance import RESAMPLES, compare
+from semantic_ranker.evaluation.resampling import RESAMPLES, show_p
+from semantic_ranker.evaluation.significance import compare
 from semantic_ranker.evaluation.tasks import JudgedQuery, RerankTask, as_task, check_texts, with_scores
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ class RerankReport:
         head = f"{'metric':<12} {'first':>7} {'rerank':>7} {'ceiling':>7} {'gain':>8}  {'95 % interval':<19} {'p':>7}"
         rows = [
             f"{m.metric:<12} {m.first_stage:7.4f} {m.reranked:7.4f} {m.ceiling:7.4f} {m.gain:+8.4f}  "
-            f"{f'[{m.low:+.4f}, {m.high:+.4f}]':<19} {m.p_value:7.4f}"
+            f"{f'[{m.low:+.4f}, {m.high:+.4f}]':<19} {show_p(m.p_value):>7}"
             for m in self.metrics
         ]
         closed = ", all relevant documents among them (closed set)" if self.closed_set else ""

@@ -9,7 +9,8 @@ from typing import Any
 from semantic_ranker.collections import StrPath
 from semantic_ranker.errors import EvaluationError
 from semantic_ranker.evaluation.metrics import Qrels, Run, evaluate
-from semantic_ranker.evaluation.significance import RESAMPLES, Comparison, check_resamples, holm, paired
+from semantic_ranker.evaluation.resampling import RESAMPLES, check_resamples, holm
+from semantic_ranker.evaluation.significance import Comparison, paired
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,9 +42,13 @@ def inline_svg(figure: Figure, *, prefix: str, alt: str) -> str:
     """
     root = ElementTree.fromstring(_NOT_XML.sub("\N{REPLACEMENT CHARACTER}", _draw(figure)))
     _adopt(root, prefix)
-    for name in ("width", "height", "version"):
-        root.attrib.pop(name, None)
-    root.attrib |= {"role": "img", "aria-label": alt}
+    root.attrib = {
+        "viewBox": root.attrib["viewBox"],
+        # As wide as the page, but not larger than it was drawn to be.
+        "style": f"max-width: {root.attrib['width']}",
+        "role": "img",
+        "aria-label": alt,
+    }
     return ElementTree.tostring(root, encoding="unicode")
 
 

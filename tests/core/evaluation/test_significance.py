@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from semantic_ranker import EvaluationError, compare
 from semantic_ranker.evaluation import interval, macro_compare, macro_interval
-from semantic_ranker.evaluation.significance import holm
+from semantic_ranker.evaluation.resampling import holm
 
 
 def ranked_at(ranks):

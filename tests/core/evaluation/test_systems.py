@@ -7,7 +7,7 @@ import pytest
 
 from semantic_ranker import EvaluationError, compare
 from semantic_ranker.evaluation import compare_many
-from semantic_ranker.evaluation.significance import holm
+from semantic_ranker.evaluation.resampling import holm
 
 QRELS = {f"q{i}": {"hit": 1} for i in range(12)}
 
