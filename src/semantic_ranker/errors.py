@@ -12,6 +12,8 @@
         │   ├── NonFiniteScoreError               NaN or infinity from the model; `.indices` says where
         │   └── ScoreCountError                   more or fewer scores than texts
         ├── EvaluationError (also ValueError)     a metric, run or judgment that cannot be used
+        ├── EmbeddingError                        no way is left to embed texts; the causes are in the message
+        │   └── EmbedderContractError             vectors of a wrong number, dimension or value; `.indices` says where
         ├── ExportParityError                     an exported model that does not score like its source
         ├── SpaceMismatchError                    vectors of two embedding spaces about to be mixed
         └── CacheError                            a cache that was configured wrongly
@@ -99,8 +101,38 @@ class ExportParityError(SemanticRankerError):
     """An exported model does not score like its source."""
 
 
+class EmbeddingError(SemanticRankerError):
+    """No way is left to embed texts."""
+
+
+class EmbedderContractError(EmbeddingError):
+    """An embedder gave vectors that cannot be used: too many or few, of a wrong dimension, NaN or infinite.
+
+    Attributes:
+        indices: Positions of the texts concerned; empty where all are.
+    """
+
+    def __init__(self, message: str, indices: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.indices = tuple(indices)
+
+    def __reduce__(self) -> tuple[type[EmbedderContractError], tuple[str, tuple[int, ...]]]:
+        return type(self), (str(self), self.indices)
+
+
 class SpaceMismatchError(SemanticRankerError):
-    """Vectors of two embedding spaces were about to be mixed."""
+    """Vectors of two embedding spaces were about to be mixed.
+
+    Attributes:
+        fields: Names of the fields of `EmbeddingSpace` that differ; ``canary`` where the probe texts disagree.
+    """
+
+    def __init__(self, message: str, fields: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.fields = tuple(fields)
+
+    def __reduce__(self) -> tuple[type[SpaceMismatchError], tuple[str, tuple[str, ...]]]:
+        return type(self), (str(self), self.fields)
 
 
 class CacheError(SemanticRankerError):

@@ -1,0 +1,1 @@
+"""Parts of `semantic_ranker.embedder`: backends, precision, fallback, index vectors."""
