@@ -82,7 +82,7 @@ def evaluate(
     ranked = {qid: run[qid] for qid in judged if qid in run}
     for qid, scores in ranked.items():
         _check_scores(qid, scores, corpus)
-    _check_collection(run, judged, ranked)
+    _check_collection(run, judged, ranked, ids_known=corpus is not None)
     per_query = {name: dict.fromkeys(judged, 0.0) for name in names}
     for part in _parts([qid for qid, scores in ranked.items() if scores]):
         # Scores become ranks, because ir_measures' providers break ties in two opposite ways.
@@ -157,13 +157,13 @@ def _check_scores(qid: str, scores: Mapping[str, float], corpus: Container[str] 
             )
 
 
-def _check_collection(run: Run, judged: Qrels, ranked: Run) -> None:
+def _check_collection(run: Run, judged: Qrels, ranked: Run, *, ids_known: bool) -> None:
     if not ranked:
         raise EvaluationError(
             f"Expected run and judgments to share queries, got none in common (the run has {_some(run)}; "
             f"the judgments have {_some(judged)}): do the ids come from the same collection?"
         )
-    if len(ranked) < _FOREIGN_FROM or not any(ranked.values()):
+    if ids_known or len(ranked) < _FOREIGN_FROM or not any(ranked.values()):
         return
     known = {document for grades in judged.values() for document in grades}
     if not any(document in known for scores in ranked.values() for document in scores):
