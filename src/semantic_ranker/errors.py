@@ -5,7 +5,8 @@
     Exception
     └── SemanticRankerError
         ├── InvalidInputError (also ValueError)   a bad argument or text; `.index` says which
-        │   └── FeedbackLogError                  a record of a feedback log; `.path` and `.line` say which
+        │   ├── FeedbackLogError                  a record of a feedback log; `.path` and `.line` say which
+        │   └── DataFormatError                   a line of a data set; `.path` and `.line` say which
         ├── StorageError (also OSError)           a file that cannot be read, written or locked
         ├── ModelLoadError                        a model that is absent, damaged or refused
         ├── ScoringError
@@ -59,6 +60,23 @@ class FeedbackLogError(InvalidInputError):
         self.line = line
 
     def __reduce__(self) -> tuple[type[FeedbackLogError], tuple[str, str, int]]:  # type: ignore[override]
+        return type(self), (str(self), self.path, self.line)
+
+
+class DataFormatError(InvalidInputError):
+    """A line of a data set that cannot be used, or a data set without any.
+
+    Attributes:
+        path: The file or folder.
+        line: Number of the line, from 1; 0 where no line is to blame.
+    """
+
+    def __init__(self, message: str, path: str = "", line: int = 0) -> None:
+        super().__init__(message)
+        self.path = path
+        self.line = line
+
+    def __reduce__(self) -> tuple[type[DataFormatError], tuple[str, str, int]]:  # type: ignore[override]
         return type(self), (str(self), self.path, self.line)
 
 
