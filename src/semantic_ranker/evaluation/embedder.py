@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -211,10 +211,15 @@ class EmbedderEvaluator:
         blocks = []
         for start in range(0, len(texts), self.block_size):
             block = texts[start : start + self.block_size]
-            many = getattr(self.embedder, "embed_queries", None)
-            found = many(block) if many is not None else [self.embedder.embed_query(text) for text in block]  # type: ignore[union-attr]
-            blocks.append(_checked(found, len(block), "queries"))
+            blocks.append(_checked(self._of_queries(block), len(block), "queries"))
         return np.concatenate(blocks)
+
+    def _of_queries(self, texts: list[str]) -> ArrayLike:
+        many: Callable[[list[str]], ArrayLike] | None = getattr(self.embedder, "embed_queries", None)
+        if many is not None:
+            return many(texts)
+        one: Callable[[str], Any] = self.embedder.embed_query  # type: ignore[union-attr]
+        return [one(text) for text in texts]
 
 
 def _checked(vectors: ArrayLike, expected: int, kind: str) -> NDArray[np.float32]:

@@ -83,8 +83,7 @@ def _prepared(vectors: ArrayLike, similarity: Similarity, dim: int | None, kind:
     if similarity != "cosine":
         return matrix
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = matrix / np.where(lengths > 0, lengths, 1)
-    return scaled
+    return (matrix / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
 
 
 def _sortable(scores: NDArray[np.float32]) -> NDArray[np.uint64]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from semantic_ranker.evaluation._progress import progress
 from semantic_ranker.evaluation.metrics import Qrels, evaluate
 from semantic_ranker.evaluation.resampling import RESAMPLES, show_p
 from semantic_ranker.evaluation.significance import compare
@@ -170,7 +171,7 @@ class RankerEvaluator:
     def _rerank(self, task: RerankTask, first: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
         run: dict[str, dict[str, float]] = {}
         qids = list(first)
-        for start in range(0, len(qids), _QUERIES_AT_ONCE):
+        for start in progress(range(0, len(qids), _QUERIES_AT_ONCE), "rerank", f"{_QUERIES_AT_ONCE} queries"):
             batch = qids[start : start + _QUERIES_AT_ONCE]
             texts = [[task.corpus[document] for document in first[qid]] for qid in batch]
             scores = self.model.score_many([task.queries[qid] for qid in batch], texts)

@@ -64,7 +64,8 @@ def known_id(corpus: Mapping[str, str]) -> DocumentId:
 
     def id_of(item: object) -> str:
         if not by_text:
-            by_text.update((text, document) for document, text in reversed(corpus.items()))
+            for document, text in corpus.items():
+                by_text.setdefault(text, document)
         for found in _names_of(item):
             if found in corpus:
                 return found

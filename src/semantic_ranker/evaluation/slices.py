@@ -184,7 +184,7 @@ def passage_length_groups(
         ]
         if words:
             means[qid] = sum(words) / len(words)
-    return _by_length(means, bounds, "words in the relevant passages")
+    return _by_length(means, bounds, "words")
 
 
 def source_groups(qrels: Qrels, source: Mapping[str, str] | Callable[[str], str | None]) -> dict[str, str]:

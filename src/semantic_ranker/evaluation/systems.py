@@ -8,7 +8,7 @@ from typing import Any
 
 from semantic_ranker.collections import StrPath
 from semantic_ranker.errors import EvaluationError
-from semantic_ranker.evaluation.metrics import Qrels, Run, evaluate
+from semantic_ranker.evaluation.metrics import Evaluation, Qrels, Run, evaluate
 from semantic_ranker.evaluation.resampling import RESAMPLES, check_resamples, holm
 from semantic_ranker.evaluation.significance import Comparison, paired
 
@@ -58,10 +58,28 @@ def compare_many(
         EvaluationError: As for `evaluate`, or there are no runs, or ``resamples`` is below 100.
     """
     check_resamples(resamples)
-    if not runs:
+    return compare_evaluations(
+        evaluate(baseline, qrels, metrics),
+        {name: evaluate(run, qrels, metrics) for name, run in runs.items()},
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def compare_evaluations(
+    baseline: Evaluation, others: Mapping[str, Evaluation], *, resamples: int = RESAMPLES, seed: int = 0
+) -> SystemsComparison:
+    """Return `compare_many` of evaluations by the same judgments and metrics.
+
+    Raises:
+        EvaluationError: There are none, they have other queries or metrics, or ``resamples`` is below 100.
+    """
+    check_resamples(resamples)
+    if not others:
         raise EvaluationError("Expected at least one run to compare with the baseline, got none.")
-    base = evaluate(baseline, qrels, metrics)
-    found = {name: paired(base, evaluate(run, qrels, metrics), resamples, seed) for name, run in runs.items()}
+    for name, other in others.items():
+        _check_alike(name, baseline, other)
+    found = {name: paired(baseline, other, resamples, seed) for name, other in others.items()}
     adjusted = iter(holm([metric.p_value for of in found.values() for metric in of.metrics]))
     return SystemsComparison(
         systems={
@@ -69,3 +87,11 @@ def compare_many(
             for name, of in found.items()
         }
     )
+
+
+def _check_alike(name: str, a: Evaluation, b: Evaluation) -> None:
+    if a.mean.keys() != b.mean.keys() or any(a.per_query[of].keys() != b.per_query[of].keys() for of in a.mean):
+        raise EvaluationError(
+            f"Expected {name!r} to be measured by the baseline's metrics and judgments ({', '.join(a.mean)}), got "
+            f"others ({', '.join(b.mean)}): evaluate both in the same way."
+        )

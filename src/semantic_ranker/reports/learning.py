@@ -14,6 +14,9 @@ from semantic_ranker.reports.svg import SERIES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_CLOCK = ("step", "epoch", "learning_rate", "grad_norm", "total_flos", "num_input_tokens_seen")
+_SPEED = ("_runtime", "_per_second", "_flos")
+
 
 def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
     """Draw a training run: loss, the measures of each evaluation, learning rate.
@@ -61,11 +64,12 @@ def _curves(history: Sequence[Mapping[str, Any]]) -> dict[str, tuple[list[float]
 
 
 def _panels(curves: Mapping[str, object]) -> dict[str, list[str]]:
-    speed = ("_runtime", "_per_second", "_samples_per_second", "_steps_per_second", "_flos")
-    measured = [key for key in curves if key.startswith("eval_") and not key.endswith(speed)]
-    losses = [key for key in ("loss", "eval_loss") if key in curves]
+    measured = [key for key in curves if key.startswith("eval_") and not key.endswith(_SPEED)]
+    # What a trainer logs beside the loss are its parts.
+    parts = [key for key in curves if not key.startswith(("eval_", "train_")) and key not in (*_CLOCK, "loss")]
+    losses = [key for key in ("loss", "eval_loss", *parts) if key in curves]
     return {
-        "loss": losses,
+        "loss": losses[: len(SERIES)],
         "evaluation": [key for key in measured if not key.endswith("loss")][: len(SERIES)],
         "learning rate": [key for key in curves if key == "learning_rate"],
     }

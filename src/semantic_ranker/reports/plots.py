@@ -96,7 +96,12 @@ def histogram(groups: Mapping[str, Sequence[float]], *, xlabel: str, bins: int =
     return drawn
 
 
-def reliability(probabilities: Sequence[float], labels: Sequence[float], *, bins: int = 10) -> Figure:
+def reliability(
+    probabilities: Sequence[float] | NDArray[np.float64],
+    labels: Sequence[float] | NDArray[np.float64],
+    *,
+    bins: int = 10,
+) -> Figure:
     """Draw how often texts of a given relevance score are relevant: on the diagonal the score means what it says.
 
     Args:
