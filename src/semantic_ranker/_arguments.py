@@ -20,6 +20,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "other_languages": ("keep_order", "score"),
 }
 # Four specials, and room for a few tokens of query and text.
+DEFAULT_CACHE_BYTES = 64_000_000
 _LEAST = {"max_length": 8, "threads": 1, "token_budget": 8}
 
 
@@ -41,6 +42,7 @@ class Options:
     long_text: Literal["truncate", "windows"] = "truncate"
     on_error: Literal["raise", "skip"] = "raise"
     other_languages: Literal["keep_order", "score"] = "keep_order"
+    cache_bytes: int = DEFAULT_CACHE_BYTES
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -51,6 +53,9 @@ class Options:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
                 raise InvalidInputError(f"Expected {name} to be None or an int of {least} or more, got {value!r}.")
+        size = self.cache_bytes
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise InvalidInputError(f"Expected cache_bytes to be an int of 0 or more, got {size!r}.")
         if self.backend == "torch" and self.precision not in ("auto", "fp32"):
             raise InvalidInputError(f"Expected precision 'fp32' with backend='torch', got {self.precision!r}.")
 

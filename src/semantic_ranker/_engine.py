@@ -22,7 +22,7 @@ import numpy as np
 from semantic_ranker._machine import default_threads
 from semantic_ranker.backends import open_backend
 from semantic_ranker.errors import InvalidInputError, ScoreCountError
-from semantic_ranker.model_folder import ModelFolder, resolve
+from semantic_ranker.model_folder import SEGMENT_HEAD, ModelFolder, resolve
 from semantic_ranker.tokenization import EncodedPair, PairTokenizer, pad
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semantic_ranker._arguments import Options
     from semantic_ranker._settings import ModelSettings
     from semantic_ranker.backends import Backend
+    from semantic_ranker.segments.engine import SegmentEngine
 
 # Bounds on what is tokenised at a time: a hundred thousand texts must not need a hundred thousand encodings.
 _CHUNK_TEXTS = 1024
@@ -98,12 +99,7 @@ class Engine:
             InvalidInputError: ``max_length`` is more than the model can read.
         """
         settings = folder.settings
-        max_length = options.max_length or settings.max_length
-        if max_length > settings.length_limit:
-            raise InvalidInputError(
-                f"Expected max_length of at most {settings.length_limit}, which is what {settings.name} can read, "
-                f"got {max_length}."
-            )
+        max_length = checked_length(settings, options)
         backend, weights = open_backend(folder, options.precision, options.backend)
         file = folder.read("tokenizer.json")
         tokenizer = PairTokenizer(
@@ -114,7 +110,7 @@ class Engine:
         )
         parts = [weights, file.sha256, folder.config.sha256, backend.name]
         parts += [settings.layout, str(max_length), str(settings.max_query_tokens)]
-        return cls(settings, tokenizer, backend, _digest(parts), max_length)
+        return cls(settings, tokenizer, backend, digest(parts), max_length)
 
     def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:
         """Return one `Scored` a text, in the order of the texts of each query.
@@ -125,7 +121,7 @@ class Engine:
         heads = self.tokenizer.queries(queries)
         flat = [(row, text) for row, group in enumerate(texts) for text in group]
         scored: list[Scored] = []
-        for chunk in _chunks(flat, self.tokenizer.max_characters):
+        for chunk in text_chunks(flat, self.tokenizer.max_characters):
             scored.extend(self._score_chunk([heads[row] for row, _ in chunk], [text for _, text in chunk], options))
         found = iter(scored)
         return [list(islice(found, len(group))) for group in texts]
@@ -135,7 +131,7 @@ class Engine:
     ) -> list[Scored]:
         windows = self.tokenizer.pairs(queries, texts, windows=options.long_text == "windows")
         logits = iter(self._run([pair for pairs in windows for pair in pairs], options).tolist())
-        return [_best(pairs, [next(logits) for _ in pairs]) for pairs in windows]
+        return [best_window(pairs, [next(logits) for _ in pairs]) for pairs in windows]
 
     def _run(self, pairs: Sequence[EncodedPair], options: Options) -> NDArray[np.float32]:
         """Return the logits of encoded pairs, float32 (n,), longest first so that the threads finish together."""
@@ -151,25 +147,40 @@ class Engine:
             return output
 
         threads = 1 if self.backend.name == "torch" else options.threads or default_threads()
-        mapped = _pool(threads).map(run, batches) if min(threads, len(batches)) > 1 else map(run, batches)
+        mapped = scoring_pool(threads).map(run, batches) if min(threads, len(batches)) > 1 else map(run, batches)
         logits = np.empty(len(pairs), dtype=np.float32)
         for rows, output in zip(batches, mapped, strict=True):
             logits[rows] = output
         return logits
 
 
-_engines: WeakValueDictionary[Any, Engine] = WeakValueDictionary()
+def checked_length(settings: ModelSettings, options: Options) -> int:
+    """Return the tokens of one input that are to be read.
+
+    Raises:
+        InvalidInputError: ``max_length`` is more than the model can read.
+    """
+    max_length = options.max_length or settings.max_length
+    if max_length > settings.length_limit:
+        raise InvalidInputError(
+            f"Expected max_length of at most {settings.length_limit}, which is what {settings.name} can read, "
+            f"got {max_length}."
+        )
+    return max_length
+
+
+_engines: WeakValueDictionary[Any, Engine | SegmentEngine] = WeakValueDictionary()
 _locks: dict[Any, threading.Lock] = {}
 
 
 @functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def scoring_pool(threads: int) -> ThreadPoolExecutor:
     """Return the process's scoring threads; shared, so that calls side by side do not ask for more than the cores."""
     return ThreadPoolExecutor(threads, thread_name_prefix="semantic-ranker-run")
 
 
 def _forget_threads() -> None:
-    _pool.cache_clear()
+    scoring_pool.cache_clear()
     _locks.clear()
 
 
@@ -178,30 +189,38 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
 
 
-def open_engine(options: Options) -> Engine:
+def open_engine(options: Options) -> Engine | SegmentEngine:
     """Return the open model that the options ask for, loading it if no other `CrossEncoder` holds it.
 
     Raises:
         ModelLoadError: The model is absent, damaged or refused.
     """
     path = resolve(options.model, options.precision)
-    key = (_state_of(path), options.precision, options.backend, options.max_length)
+    key = (_state_of(path), options.precision, options.backend, options.max_length, options.cache_bytes)
     with _locks.setdefault(key, threading.Lock()):
         engine = _engines.get(key)
         if engine is None:
-            engine = _engines[key] = Engine.load(ModelFolder.open(path), options)
+            engine = _engines[key] = _load(ModelFolder.open(path), options)
         return engine
+
+
+def _load(folder: ModelFolder, options: Options) -> Engine | SegmentEngine:
+    if options.backend != "torch" and folder.segment_weights(options.precision):
+        from semantic_ranker.segments.engine import SegmentEngine
+
+        return SegmentEngine.load(folder, options)
+    return Engine.load(folder, options)
 
 
 def _state_of(folder: Path) -> tuple[Any, ...]:
     """Return where a folder is and when its files were last written: a model that was trained again is another one."""
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "semantic_ranker.json", "model.safetensors")
+    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "semantic_ranker.json", "model.safetensors", SEGMENT_HEAD)
     files = [folder / name for name in names] + sorted(folder.glob("*.onnx")) + sorted(folder.glob("onnx/*.onnx"))
     states = [(file.name, file.stat()) for file in files if file.is_file()]
     return (str(folder.resolve()), *((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states))
 
 
-def _chunks(flat: Sequence[tuple[int, str]], max_characters: int) -> Iterator[list[tuple[int, str]]]:
+def text_chunks(flat: Sequence[tuple[int, str]], max_characters: int) -> Iterator[list[tuple[int, str]]]:
     chunk: list[tuple[int, str]] = []
     characters = 0
     for item in flat:
@@ -229,13 +248,26 @@ def _batches(lengths: Sequence[int], token_budget: int | None) -> list[list[int]
     return batches
 
 
-def _best(pairs: Sequence[EncodedPair], logits: Sequence[float]) -> Scored:
+class Window(Protocol):
+    """One input that a text gave."""
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """Character range of the text."""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether part of the text is in no window."""
+
+
+def best_window(windows: Sequence[Window], logits: Sequence[float]) -> Scored:
+    """Return what the best window says of its text; NaN wins, so that it shows."""
     # max() compares NaN as it comes; one bad window must show, not hide behind a good one.
     winner = next((index for index, logit in enumerate(logits) if logit != logit), None)
     if winner is None:
         winner = max(range(len(logits)), key=logits.__getitem__)
-    return Scored(logits[winner], pairs[winner].truncated, pairs[winner].span)
+    return Scored(logits[winner], windows[winner].truncated, windows[winner].span)
 
 
-def _digest(parts: Sequence[str]) -> str:
+def digest(parts: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

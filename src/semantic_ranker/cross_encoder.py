@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from semantic_ranker._arguments import Options, check_query, items_of, pair_of, path_of
+from semantic_ranker._arguments import DEFAULT_CACHE_BYTES, Options, check_query, items_of, pair_of, path_of
 from semantic_ranker._engine import Scored, Scorer, open_engine
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.languages import foreign_to
@@ -46,6 +46,9 @@ class CrossEncoder:
         other_languages: What `rank` does with a query, or with texts, in a language that the model was surely not made
             for (see `languages`): ``keep_order`` leaves the texts as they came, marked ``degraded``, because such a
             model would rank worse than the first stage did; ``score`` ranks them all the same.
+        cache_bytes: Memory for what is known of the passages used last, shared by all objects of a process that open
+            the same model. Models that encode passages alone, as the bundled one does, score a known passage in a
+            fraction of a millisecond; others ignore it. A passage of 130 tokens takes 52 kB; 0 keeps none.
 
     Raises:
         InvalidInputError: An option is not one of these.
@@ -70,6 +73,7 @@ class CrossEncoder:
         long_text: Literal["truncate", "windows"] = "truncate",
         on_error: Literal["raise", "skip"] = "raise",
         other_languages: Literal["keep_order", "score"] = "keep_order",
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
     ) -> None:
         self._options = Options(
             model=path_of(model),
@@ -82,6 +86,7 @@ class CrossEncoder:
             long_text=long_text,
             on_error=on_error,
             other_languages=other_languages,
+            cache_bytes=cache_bytes,
         )
         self._engine: Scorer | None = None
 

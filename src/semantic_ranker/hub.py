@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from semantic_ranker.model_folder import Precision
 
 _TIMEOUT_S = 5.0
-_SETTINGS = ("config.json", "tokenizer.json", "tokenizer_config.json", "semantic_ranker.json")
+_SETTINGS = ("config.json", "tokenizer.json", "tokenizer_config.json", "semantic_ranker.json", "interaction_head.npz")
 _NEEDED = ("config.json", "tokenizer.json")
 
 
@@ -65,11 +65,15 @@ def choose_weights(files: Sequence[str], precision: Precision) -> str | None:
         files: Paths below the repository's root.
         precision: As in `download`.
     """
-    from semantic_ranker.model_folder import candidates
+    from semantic_ranker.model_folder import SEGMENT_HEAD, SEGMENT_WEIGHTS, candidates
 
     there = set(files)
     if not there.issuperset(_NEEDED):
         return None
+    kinds = tuple(SEGMENT_WEIGHTS) if precision == "auto" else (precision,)
+    alone = (SEGMENT_WEIGHTS[kind] for kind in kinds if kind in SEGMENT_WEIGHTS and SEGMENT_HEAD in there)
+    if found := next((name for name in alone if name in there), None):
+        return found
     return next((name for _, name in candidates(precision) if name in there), None)
 
 

@@ -28,6 +28,10 @@ WEIGHTS = {
     "fp32": ("onnx/model.onnx", "model.onnx"),
 }
 """ONNX files by precision, in the order in which they are looked for."""
+SEGMENT_WEIGHTS = {"int8": "onnx/segment_qint8.onnx", "fp32": "onnx/segment.onnx"}
+"""ONNX files of models that encode query and passage each alone, by precision."""
+SEGMENT_HEAD = "interaction_head.npz"
+"""What turns the states of both sides into a logit."""
 _ONE_CPU_ONLY = tuple(f"onnx/model_qint8_{cpu}.onnx" for cpu in ("avx512_vnni", "avx512", "arm64"))
 """Signed 8-bit weights overflow on other CPUs than they were made for, so these are opened only when asked for."""
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt")
@@ -114,9 +118,26 @@ class ModelFolder:
                 return name, kind
         raise ModelLoadError(self._without(precision))
 
+    def segment_weights(self, precision: Precision) -> tuple[str, str] | None:
+        """Return `weights` of the graph that encodes one side alone, or None where the folder has none.
+
+        Args:
+            precision: ``auto`` takes int8 if it is there, else fp32.
+        """
+        if not (self.path / SEGMENT_HEAD).is_file():
+            return None
+        kinds = tuple(SEGMENT_WEIGHTS) if precision == "auto" else (precision,)
+        there = (kind for kind in kinds if kind in SEGMENT_WEIGHTS and (self.path / SEGMENT_WEIGHTS[kind]).is_file())
+        kind = next(there, None)
+        return None if kind is None else (SEGMENT_WEIGHTS[kind], kind)
+
     def _without(self, precision: str) -> str:
         kinds: tuple[Precision, ...] = ("int8", "fp16", "fp32")
-        there = [kind for kind in kinds if any((self.path / name).is_file() for _, name in candidates(kind))]
+        there = [
+            kind
+            for kind in kinds
+            if self.segment_weights(kind) or any((self.path / name).is_file() for _, name in candidates(kind))
+        ]
         expected = f"Expected {'an ONNX file' if precision == 'auto' else f'{precision} weights'} in {str(self.path)!r}"
         export = f"`semantic-ranker export {self.path} OUT` (extra 'training')"
         if there:

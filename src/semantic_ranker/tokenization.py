@@ -25,6 +25,7 @@ _USUAL_CHARACTERS_PER_TOKEN = 8
 _LONGEST_WORD_CHARACTERS = 256
 _LONGEST_WORD_TOKENS = 128
 _WINDOW_OVERLAP = 0.25
+_SIDE_SPECIALS = 2
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -144,6 +145,27 @@ class PairTokenizer:
         found = self._tokenize(texts, None if windows else self._max_length)
         return [self._windows(query, text, windows) for query, text in zip(queries, found, strict=True)]
 
+    def alone(self, texts: Sequence[str], *, windows: bool) -> list[list[EncodedPair]]:
+        """Return the inputs of each text without a query, ``[CLS] text [SEP]``, for models that encode each side alone.
+
+        Args:
+            texts: The texts.
+            windows: Whether a text that is too long gives several inputs instead of being cut.
+        """
+        found = self._tokenize(texts, None if windows else self._max_length)
+        return [
+            [self._side(text, *piece) for piece in _pieces(text, self._max_length - _SIDE_SPECIALS, windows)]
+            for text in found
+        ]
+
+    def side(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return ``[CLS] ids [SEP]``, int64 (tokens + 2,)."""
+        return np.concatenate((self._template.ids[0], ids, self._template.ids[2]))
+
+    def _side(self, text: TokenizedText, first: int, last: int, truncated: bool) -> EncodedPair:
+        ids = self.side(text.ids[first:last])
+        return EncodedPair(ids, np.zeros_like(ids), text.span(first, last), truncated)
+
     def _tokenize(self, texts: Sequence[str], tokens: int | None) -> list[TokenizedText]:
         """Tokenise enough of each text for ``tokens`` tokens, or all that the bound on characters allows for None."""
         # The same text is tokenised once: candidates repeat across the queries of a batch.
@@ -163,13 +185,8 @@ class PairTokenizer:
         }
 
     def _windows(self, query: NDArray[np.int64], text: TokenizedText, windows: bool) -> list[EncodedPair]:
-        room = self._max_length - self._specials - len(query)
-        count = len(text.ids)
-        starts = [0]
-        if windows and count > room:
-            starts = [*range(0, count - room, max(1, int(room * (1.0 - _WINDOW_OVERLAP)))), count - room]
-        truncated = text.cut or (count > room and not windows)
-        return [self._pair(query, text, first, min(first + room, count), truncated) for first in starts]
+        pieces = _pieces(text, self._max_length - self._specials - len(query), windows)
+        return [self._pair(query, text, first, last, truncated) for first, last, truncated in pieces]
 
     def _pair(
         self, query: NDArray[np.int64], text: TokenizedText, first: int, last: int, truncated: bool
@@ -181,6 +198,16 @@ class PairTokenizer:
         sides = np.full(len(query), query_type, np.int64), np.full(last - first, text_type, np.int64)
         types = np.concatenate((before, sides[0], between, sides[1], after))
         return EncodedPair(ids, types, text.span(first, last), truncated)
+
+
+def _pieces(text: TokenizedText, room: int, windows: bool) -> list[tuple[int, int, bool]]:
+    """Return first and last (exclusive) token of each input that a text gives, and whether part of it is left out."""
+    count = len(text.ids)
+    starts = [0]
+    if windows and count > room:
+        starts = [*range(0, count - room, max(1, int(room * (1.0 - _WINDOW_OVERLAP)))), count - room]
+    truncated = text.cut or (count > room and not windows)
+    return [(first, min(first + room, count), truncated) for first in starts]
 
 
 def pad(pairs: Sequence[EncodedPair]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -32,7 +32,7 @@ def test_a_copy_of_the_bundled_model_is_fine(folder):
 
 
 def flip_a_byte(folder):
-    path = folder / "onnx/model_qint8.onnx"
+    path = folder / "onnx/segment_qint8.onnx"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -51,7 +51,8 @@ def outside_link(folder):
         (outside_link, "leaves the model folder"),
         (lambda folder: (folder / "tokenizer.json").unlink(), r"Expected tokenizer\.json"),
         (lambda folder: (folder / "config.json").unlink(), r"Expected config\.json"),
-        (lambda folder: (folder / "onnx/model_qint8.onnx").unlink(), "no weights at all"),
+        (lambda folder: (folder / "onnx/segment_qint8.onnx").unlink(), "no weights at all"),
+        (lambda folder: (folder / "interaction_head.npz").write_bytes(b"PK"), "is damaged or was changed"),
         (lambda folder: (folder / "config.json").write_text("{broken"), "damaged or was changed|Cannot read"),
         (lambda folder: (folder / "semantic_ranker.json").write_text("[]"), "Expected an object"),
         (lambda folder: edit(folder / "semantic_ranker.json", schema_version=99), "schema_version"),
@@ -72,6 +73,8 @@ def test_a_damaged_folder_is_refused(folder, damage, message):
 def plain(folder):
     """Without a manifest nothing is verified, so what is inside must be refused for itself."""
     (folder / "semantic_ranker.json").unlink()
+    (folder / "onnx/segment_qint8.onnx").unlink()
+    (folder / "interaction_head.npz").unlink()
     return folder
 
 
@@ -86,14 +89,12 @@ def test_a_config_that_runs_code_is_refused(plain, extra):
 
 
 def test_pickles_are_refused(plain):
-    (plain / "onnx/model_qint8.onnx").unlink()
     (plain / "pytorch_model.bin").write_bytes(b"\x80\x04")
     with pytest.raises(ModelLoadError, match="pickles, which run code"):
         rank(plain)
 
 
 def test_safetensors_alone_are_explained(plain):
-    (plain / "onnx/model_qint8.onnx").unlink()
     (plain / "model.safetensors").write_bytes(b"")
     with pytest.raises(ModelLoadError, match="safetensors only: run `semantic-ranker export"):
         rank(plain)

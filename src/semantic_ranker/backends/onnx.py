@@ -32,7 +32,7 @@ class OnnxBackend:
     def __init__(self, path: str | Path, *, precision: str = "fp32", content: bytes | None = None) -> None:
         self.precision = precision
         self._path = Path(path)
-        self._session = _open_session(self._path, content)
+        self._session = open_session(self._path, content)
         self._inputs = [node.name for node in self._session.get_inputs()]
         self._check_inputs()
         self._check_output()
@@ -84,7 +84,16 @@ class OnnxBackend:
         return self._session.run(None, {name: feeds[name] for name in self._inputs})[0]
 
 
-def _open_session(path: Path, content: bytes | None) -> Any:
+def open_session(path: Path, content: bytes | None) -> Any:
+    """Open a graph for single-threaded runs.
+
+    Args:
+        path: The file.
+        content: Its bytes where the caller has read (and verified) them already.
+
+    Raises:
+        ModelLoadError: It is absent, damaged, or not self-contained.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
