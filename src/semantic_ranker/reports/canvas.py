@@ -54,10 +54,23 @@ def figures(count: int, width: float = 8.0, height: float = 2.4) -> tuple[Figure
 
 
 def legend(axes: Axes) -> None:
-    """Add a legend if anything in the axes has a name."""
+    """Name what is in the axes above them, where no line can run through it."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+        columns = min(3, len(handles))
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+        axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=columns, **place)
+
+
+def log_scale(axes: Axes) -> None:
+    """Make the x axis logarithmic, with numbers as people write them."""
+    with requires_extra("report"):
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def finite(values: Any) -> NDArray[np.float64]:

@@ -164,12 +164,12 @@ def _differences(page: Page, name: str, found: Comparison, findings: Findings) -
         f"Difference in {first.metric} of each query, sorted.",
     )
     worst, best = first.extremes(SHOWN)
-    for heading, rows in (("worse", worst), ("better", best)):
-        note = f"The {len(rows)} queries where {name} is most {heading}" + (
-            f", of {len(first.per_query):,}; the others are left out." if len(first.per_query) > len(rows) else "."
-        )
+    for verb, rows in (("loses", worst), ("gains", best)):
+        others = len(first.per_query) - len(rows)
         page.details(
-            note, ["query", "text", first.metric], [[qid, findings.queries.get(qid), f"{v:+.4f}"] for qid, v in rows]
+            f"The {len(rows)} queries where {name} {verb} most; the other {others:,} are not listed",
+            ["query", "text", first.metric],
+            [[qid, findings.queries.get(qid), f"{value:+.4f}"] for qid, value in rows],
         )
     for kind, slices in findings.slices.get(name, {}).items():
         _slices(page, kind, slices)

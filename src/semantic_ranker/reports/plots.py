@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semantic_ranker.errors import InvalidInputError
-from semantic_ranker.reports.canvas import figure, finite, label, legend, thin
+from semantic_ranker.reports.canvas import figure, finite, label, legend, log_scale, thin
 from semantic_ranker.reports.learning import learning_curves
 from semantic_ranker.reports.svg import INK, LINE, MUTED, SERIES
 
@@ -89,7 +89,7 @@ def histogram(groups: Mapping[str, Sequence[float]], *, xlabel: str, bins: int =
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.2)
         axes.stairs(shares, edges, color=colour, linewidth=1.4, label=label(f"{name} (n = {len(values):,})"))
     if log_x:
-        axes.set_xscale("log")
+        log_scale(axes)
     axes.set_xlabel(label(xlabel, 70))
     axes.set_ylabel("share (%)")
     legend(axes)
@@ -166,7 +166,7 @@ def pareto(
     for name, x, y in zip(points, xs, ys, strict=True):
         axes.annotate(label(name), (x, y), (5, 5), textcoords="offset points", fontsize=8, color=INK)
     if log_x:
-        axes.set_xscale("log")
+        log_scale(axes)
     axes.margins(x=0.18, y=0.12)
     axes.set(xlabel=label(xlabel, 70), ylabel=label(ylabel, 70))
     return drawn
@@ -250,7 +250,7 @@ def lines(
     if not series:
         raise InvalidInputError("Expected at least one curve, got none.")
     if log_x:
-        axes.set_xscale("log")
+        log_scale(axes)
     axes.set(xlabel=label(xlabel, 70), ylabel=label(ylabel, 70))
     legend(axes)
     return drawn
