@@ -175,4 +175,9 @@ def _gathered(rows: Iterable[tuple[int, Group | Record]]) -> Iterator[tuple[int,
 
 
 def _of_folder(path: StrPath, reading: Reading, gather: bool) -> Iterator[Group]:
-    raise DataFormatError(f"Expected a file of groups, got a folder at {path}.", str(path))
+    from semantic_ranker_training.data.beir import read_beir
+    from semantic_ranker_training.data.msmarco import is_msmarco, read_msmarco
+
+    read = read_msmarco if is_msmarco(Path(path)) else read_beir
+    rows = ((0, record) for record in read(path, reading=reading))
+    yield from _with_positives(path, rows, reading, gather)

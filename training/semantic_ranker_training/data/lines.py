@@ -138,7 +138,7 @@ def open_binary(path: StrPath) -> IO[bytes]:
         DataFormatError: There is no such file.
     """
     try:
-        file = open(path, "rb")  # closed by the caller, or below
+        file = open(path, "rb")  # noqa: SIM115  # the caller closes it
     except OSError as error:
         raise _unreadable(path, error) from error
     try:

@@ -157,6 +157,6 @@ def _open(name: str) -> Any:
         return SentenceTransformer(name)
     except (OSError, ValueError) as error:
         raise InvalidInputError(
-            f"Cannot open the bi-encoder {name!r} ({' '.join(str(error).split())[:200]}): give a folder, an object with "
-            "embed_queries and embed_documents, or None for the bundled embedder."
+            f"Cannot open the bi-encoder {name!r} ({' '.join(str(error).split())[:200]}): give a folder, an object "
+            "with embed_queries and embed_documents, or None for the bundled embedder."
         ) from error
