@@ -1,0 +1,124 @@
+"""Finds a model's folder: the bundled one, a folder, a package, an export made once, or the hub."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from semantic_ranker._extras import requires_extra
+from semantic_ranker.backends.static import BUNDLED_EMBEDDER
+from semantic_ranker.catalogue import DEFAULT, ModelSpec, find, nearest
+from semantic_ranker.embedding import download
+from semantic_ranker.errors import ModelLoadError
+
+if TYPE_CHECKING:
+    from semantic_ranker.embedding.options import EmbedderOptions
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a model is.
+
+    Attributes:
+        name: Name for reports.
+        path: Its folder; None for a package that is no folder.
+        spec: What the catalogue says of it, or None.
+    """
+
+    name: str
+    path: Path | None
+    spec: ModelSpec | None = None
+
+
+def locate(options: EmbedderOptions) -> Source:
+    """Return where the model that the options name is.
+
+    Raises:
+        ModelLoadError: There is none of that name here, and the hub cannot be reached or has none.
+        ModuleNotFoundError: It comes in a package, or from the hub, and that is not installed.
+    """
+    if options.model is None:
+        return Source(DEFAULT, BUNDLED_EMBEDDER, find(DEFAULT))
+    path = Path(options.model)
+    if path.is_dir():
+        return Source(path.resolve().name, path, find(path.resolve().name))
+    spec = find(options.model)
+    if spec is None:
+        return _unknown(options, path)
+    if spec.source == "bundled":
+        return Source(spec.name, BUNDLED_EMBEDDER, spec)
+    if spec.source == "package":
+        return Source(spec.name, None if spec.backend == "use" else _packaged(spec, options), spec)
+    return Source(spec.name, download.fetch(spec.hub, options), spec)
+
+
+def export_once(path: Path, name: str, digest: str) -> Path:
+    """Return a folder with ONNX files of a model that has safetensors only, exported at the first use.
+
+    Args:
+        path: The model's folder.
+        name: Its name, for the folder's.
+        digest: Sha256 of its weights in hex: other weights are exported to another folder.
+
+    Raises:
+        ModuleNotFoundError: The extra ``training`` is not installed, and nothing was exported before.
+    """
+    target = exported_folder(name, digest)
+    if not target.is_dir():
+        with requires_extra("training"):
+            exporting = importlib.import_module("semantic_ranker_training.export")
+        logger.warning("exporting %s to ONNX, once, to %s", name, target)
+        exporting.export_embedder(path, target)
+    return target
+
+
+def exported_folder(name: str, digest: str) -> Path:
+    """Return where the export of a model's weights is kept."""
+    return cache_folder() / "embedders" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{digest[:12]}"
+
+
+def cache_folder() -> Path:
+    """Return the user's folder for what can be made again: ``SEMANTIC_RANKER_CACHE``, or the system's usual one."""
+    if chosen := os.environ.get("SEMANTIC_RANKER_CACHE"):
+        return Path(chosen)
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA")
+    return (Path(base) if base else Path.home() / ".cache") / "semantic-ranker"
+
+
+def has_package(name: str) -> bool:
+    """Whether a package can be imported, without importing it."""
+    return importlib.util.find_spec(name) is not None
+
+
+def _packaged(spec: ModelSpec, options: EmbedderOptions) -> Path:
+    package, _, inner = spec.package.partition(":")
+    if has_package(package):
+        found = importlib.util.find_spec(package)
+        places = list(found.submodule_search_locations or ()) if found else []
+        return Path(places[0], inner)
+    if spec.hub and (cached := download.cached(spec.hub, options)):
+        return cached
+    raise ModuleNotFoundError(
+        f"{spec.name!r} comes in the package {spec.install!r}, which is not installed; run: pip install {spec.install}",
+        name=package,
+    )
+
+
+def _unknown(options: EmbedderOptions, path: Path) -> Source:
+    name = str(options.model)
+    owner, slash, rest = name.partition("/")
+    if slash and owner and rest and "/" not in rest and owner[0] not in ".~" and not path.exists():
+        return Source(name, download.fetch(name, options))
+    near = nearest(name)
+    raise ModelLoadError(
+        f"Expected a model folder, a hub id such as 'owner/name', or a name of the catalogue, got {name!r}"
+        + (f"; did you mean {near!r}?" if near else "; `semantic-ranker models` lists the names.")
+    )
