@@ -33,6 +33,9 @@ class ModelSettings(Serializable):
     long_text: Literal["truncate", "windows"] = "truncate"
     """Longer texts are cut, or scored in overlapping windows of which the best one counts."""
 
+    states: Annotated[str | None, BeforeValidator(_path_to_str)] = None
+    """Folder that `CrossEncoder.precompute` or `semantic-ranker precompute` wrote: its passages rank at once."""
+
     _hold: EncoderHold = PrivateAttr(default_factory=EncoderHold)
 
     @classmethod
@@ -53,6 +56,7 @@ class ModelSettings(Serializable):
             max_length=self.max_length,
             long_text=self.long_text,
             other_languages=other_languages,
+            states=self.states,
         )
         self._hold = EncoderHold(encoder)
         return encoder

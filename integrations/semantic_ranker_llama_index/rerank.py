@@ -73,6 +73,10 @@ class SemanticRerank(BaseNodePostprocessor):
         default="keep_order",
         description="In a language that the model was surely not made for: keep the order given, marked, or score.",
     )
+    states: Annotated[str | None, BeforeValidator(_path_to_str)] = Field(
+        default=None,
+        description="Folder that `semantic-ranker precompute` wrote: its passages rank at once.",
+    )
     metadata_mode: MetadataMode = Field(
         default=MetadataMode.EMBED, description="Which metadata the model reads together with the text."
     )
@@ -127,6 +131,7 @@ class SemanticRerank(BaseNodePostprocessor):
             max_length=self.max_length,
             long_text=self.long_text,
             other_languages=self.other_languages,
+            states=self.states,
         )
         self._hold = EncoderHold(encoder)
         return encoder

@@ -43,6 +43,7 @@ class Options:
     on_error: Literal["raise", "skip"] = "raise"
     other_languages: Literal["keep_order", "score"] = "keep_order"
     cache_bytes: int = DEFAULT_CACHE_BYTES
+    states: str | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -63,6 +64,19 @@ class Options:
         """Return the options that differ from their defaults."""
         defaults = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+
+def folder_of(states: object) -> str | None:
+    """Return a caller's ``states`` as a string; None stays None.
+
+    Raises:
+        InvalidInputError: It is no path, or an empty one.
+    """
+    if states is None:
+        return None
+    if not isinstance(states, (str, os.PathLike)) or not isinstance(path := os.fspath(states), str) or not path:
+        raise InvalidInputError(f"Expected states to be a folder or None, got {states!r}.")
+    return path
 
 
 def path_of(model: object) -> str | None:

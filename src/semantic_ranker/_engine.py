@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -26,8 +27,6 @@ from semantic_ranker.model_folder import SEGMENT_HEAD, ModelFolder, resolve
 from semantic_ranker.tokenization import EncodedPair, PairTokenizer, pad
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from semantic_ranker._arguments import Options
@@ -197,6 +196,7 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
     """
     path = resolve(options.model, options.precision)
     key = (_state_of(path), options.precision, options.backend, options.max_length, options.cache_bytes)
+    key += (options.states and _last_shard(options.states),)
     with _locks.setdefault(key, threading.Lock()):
         engine = _engines.get(key)
         if engine is None:
@@ -209,15 +209,32 @@ def _load(folder: ModelFolder, options: Options) -> Engine | SegmentEngine:
         from semantic_ranker.segments.engine import SegmentEngine
 
         return SegmentEngine.load(folder, options)
+    if options.states is not None:
+        raise InvalidInputError(
+            f"Expected states=None for {folder.settings.name}, got {options.states!r}: it reads query and text "
+            "together, so nothing of a text can be computed before."
+        )
     return Engine.load(folder, options)
 
 
 def _state_of(folder: Path) -> tuple[Any, ...]:
     """Return where a folder is and when its files were last written: a model that was trained again is another one."""
-    names = ("config.json", "tokenizer.json", "tokenizer_config.json", "semantic_ranker.json", "model.safetensors", SEGMENT_HEAD)
+    names = (
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "semantic_ranker.json",
+        "model.safetensors",
+        SEGMENT_HEAD,
+    )
     files = [folder / name for name in names] + sorted(folder.glob("*.onnx")) + sorted(folder.glob("onnx/*.onnx"))
     states = [(file.name, file.stat()) for file in files if file.is_file()]
     return (str(folder.resolve()), *((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states))
+
+
+def _last_shard(states: str) -> tuple[str, int]:
+    """Return a folder of passage states and how many shards it has: more states are opened anew."""
+    return os.path.realpath(states), sum(1 for _ in Path(states).glob("shard-*"))
 
 
 def text_chunks(flat: Sequence[tuple[int, str]], max_characters: int) -> Iterator[list[tuple[int, str]]]:

@@ -43,6 +43,7 @@ def shared_cross_encoder(
     max_length: int | None = None,
     long_text: Literal["truncate", "windows"] = "truncate",
     other_languages: Literal["keep_order", "score"] = "keep_order",
+    states: str | None = None,
 ) -> CrossEncoder:
     """Return the process's open scorer for a model, opening it at the first call.
 
@@ -54,6 +55,7 @@ def shared_cross_encoder(
         max_length: As in `CrossEncoder`, in tokens.
         long_text: As in `CrossEncoder`.
         other_languages: As in `CrossEncoder`.
+        states: As in `CrossEncoder`.
 
     Returns:
         A thread-safe scorer. It is freed when no adapter holds it and another model was opened.
@@ -63,7 +65,7 @@ def shared_cross_encoder(
     """
     from semantic_ranker.cross_encoder import CrossEncoder
 
-    key = (model, _last_written(model), precision, max_length, long_text, other_languages)
+    key = (model, _last_written(model), precision, max_length, long_text, other_languages, states)
     with _lock:
         encoder = _open.get(key)
         if encoder is None:
@@ -73,6 +75,7 @@ def shared_cross_encoder(
                 max_length=max_length,
                 long_text=long_text,
                 other_languages=other_languages,
+                states=states,
             )
             _open[key] = encoder
         if not _recent or _recent[0] is not encoder:

@@ -20,7 +20,7 @@ from llama_index.core.schema import MetadataMode
 import semantic_ranker_langchain as langchain
 import semantic_ranker_llama_index as llama_index
 
-MODEL_FIELDS = {"model": None, "precision": "auto", "max_length": None, "long_text": "truncate"}
+MODEL_FIELDS = {"model": None, "precision": "auto", "max_length": None, "long_text": "truncate", "states": None}
 FIELDS = {
     langchain.SemanticRerank: {
         **MODEL_FIELDS,

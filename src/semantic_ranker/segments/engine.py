@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +17,7 @@ from semantic_ranker.errors import ModelLoadError, NonFiniteScoreError
 from semantic_ranker.model_folder import SEGMENT_HEAD
 from semantic_ranker.segments.head import InteractionHead
 from semantic_ranker.segments.states import EncodedPassage, EncodedQuery, StateCache, Windows
+from semantic_ranker.segments.store import PassageStore, blocks
 from semantic_ranker.tokenization import EncodedPair, PairTokenizer
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semantic_ranker._arguments import Options
+    from semantic_ranker._files import StrPath
     from semantic_ranker._settings import ModelSettings
     from semantic_ranker.model_folder import ModelFolder
 
@@ -75,6 +77,7 @@ class SegmentEngine:
         fingerprint: Sha256 of weights, head, tokenizer and settings.
         max_length: Tokens of one side, specials included.
         cache: States of the passages used last.
+        store: States that were computed before, or None.
     """
 
     settings: ModelSettings
@@ -84,6 +87,7 @@ class SegmentEngine:
     fingerprint: str
     max_length: int
     cache: StateCache = field(repr=False)
+    store: PassageStore | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, folder: ModelFolder, options: Options) -> SegmentEngine:
@@ -101,15 +105,37 @@ class SegmentEngine:
             words.content, layout="segments", max_length=max_length, max_query_tokens=settings.max_query_tokens
         )
         parts = [weights.sha256, head.sha256, words.sha256, folder.config.sha256, "segments", str(max_length)]
+        fingerprint = digest([*parts, str(settings.max_query_tokens)])
         return cls(
             settings,
             tokenizer,
             SegmentBackend(weights.path, found[1], weights.content),
             InteractionHead.read(head.content),
-            digest([*parts, str(settings.max_query_tokens)]),
+            fingerprint,
             max_length,
             StateCache(options.cache_bytes),
+            None if options.states is None else PassageStore.open(options.states, fingerprint),
         )
+
+    def precompute(self, texts: Iterable[str], path: StrPath, options: Options, *, block: int = 1000) -> Iterator[int]:
+        """Write the states of texts that a folder lacks; see `CrossEncoder.precompute`.
+
+        Args:
+            texts: Strings.
+            path: The folder.
+            options: How long texts are read, and on how many threads.
+            block: Texts of a shard.
+
+        Yields:
+            How many of each block's texts are done: what was yielded is on the disk.
+        """
+        store = PassageStore.create(path, self.fingerprint)
+        for group in blocks(texts, block):
+            keys = {_key(text, options.long_text): text for text in group}
+            missing = {key: text for key, text in keys.items() if key not in store}
+            if missing:
+                store.write(list(self._encoded(missing, options).items()))
+            yield len(group)
 
     def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:
         """Return one `Scored` a text, in the order of the texts of each query."""
@@ -146,23 +172,38 @@ class SegmentEngine:
         return [scored[row] for row in range(len(texts))]
 
     def _texts(self, texts: dict[bytes, str], options: Options) -> dict[bytes, Windows]:
-        """Return the states of texts, from the cache or encoded now."""
+        """Return the states of texts, from the cache, from the store, or encoded now."""
         found = self.cache.get(texts)
-        missing = [key for key in texts if key not in found]
+        if self.store is not None:
+            found |= self.store.get(key for key in texts if key not in found)
+        fresh = self._encoded({key: text for key, text in texts.items() if key not in found}, options)
+        self.cache.put(fresh.items())
+        return found | fresh
+
+    def _encoded(self, texts: dict[bytes, str], options: Options) -> dict[bytes, Windows]:
+        missing = list(texts)
         pieces = self.tokenizer.alone([texts[key] for key in missing], windows=options.long_text == "windows")
         flat = [piece for group in pieces for piece in group]
         # Longest first, so that the threads finish together.
         order = sorted(range(len(flat)), key=lambda row: -len(flat[row].input_ids))
         encoded = dict(zip(order, _mapped(self._passage, [flat[row] for row in order], options), strict=True))
         passages = iter(encoded[row] for row in range(len(flat)))
-        fresh = {key: tuple(islice(passages, len(group))) for key, group in zip(missing, pieces, strict=True)}
-        self.cache.put(fresh.items())
-        return found | fresh
+        return {key: tuple(islice(passages, len(group))) for key, group in zip(missing, pieces, strict=True)}
 
     def _passage(self, piece: EncodedPair) -> EncodedPassage:
         tokens, pooled, _ = self.backend.encode(piece.input_ids)
         _check(pooled, "text")
         return EncodedPassage.of(piece, tokens, pooled)
+
+
+def counted(texts: Iterable[str], *, shown: bool) -> Iterable[str]:
+    """Return the same texts, counted by a bar where tqdm is installed and a terminal watches."""
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return texts
+    bar: Iterable[str] = tqdm(texts, desc="precompute", unit=" texts", disable=None if shown else True)
+    return bar
 
 
 def _mapped(run: Callable[[_Item], _Result], items: Sequence[_Item], options: Options) -> list[_Result]:
