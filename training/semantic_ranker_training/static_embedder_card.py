@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from semantic_ranker_training.manifest import Metric, ModelMetadata
 
+_USAGE = """```python
+from semantic_ranker.embedder import Embedder
+
+vectors = Embedder().embed_documents(["a text"])
+```"""
+
 
 def static_card(metadata: ModelMetadata, tokens: int, dim: int) -> str:
     """Return the Markdown text of a card; what is missing is said to be missing.
@@ -21,7 +27,7 @@ def static_card(metadata: ModelMetadata, tokens: int, dim: int) -> str:
         _front_matter(metadata),
         f"# {metadata.name} {metadata.version}",
         metadata.description,
-        '```python\nfrom semantic_ranker.embedder import Embedder\n\nvectors = Embedder().embed_documents(["a text"])\n```',
+        _USAGE,
         f"{tokens} token vectors of {dim} dimensions, int8 with one scale a token. A text's vector is the sum of its "
         "tokens' vectors, scaled to length 1; numpy computes it.",
         "## Training",

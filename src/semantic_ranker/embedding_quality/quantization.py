@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
@@ -152,10 +152,6 @@ def _nearest(asked: NDArray[np.float64], stored: ArrayLike) -> list[dict[int, fl
     search = ExactSearch(asked, _TOP)
     search.add(stored)
     return [dict(search.best(row)) for row in range(len(asked))]
-
-
-def _ten(found: Mapping[int, float]) -> set[int]:
-    return set(found)
 
 
 def _ndcg(found: list[dict[int, float]], judged: Judged | None) -> float | None:
