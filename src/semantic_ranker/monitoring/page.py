@@ -1,0 +1,45 @@
+"""What the monitor says, as a page that people read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from semantic_ranker.monitoring.monitor import MonitorReport
+    from semantic_ranker.reports import Page
+
+
+def page_of(report: MonitorReport, *, log: str, embedder: str) -> Page:
+    """Return a report as a page.
+
+    Args:
+        report: What a look said.
+        log: Name of the log.
+        embedder: What embedded the queries.
+
+    Raises:
+        ModuleNotFoundError: The extra ``report`` is not installed.
+    """
+    from semantic_ranker.reports import Page
+
+    page = Page(f"Model health: {report.verdict}", f"{log}, {report.window[0]} to {report.window[1]}")
+    page.facts(
+        {
+            "Verdict": report.verdict,
+            "Baseline": f"{report.baseline[0]} to {report.baseline[1]}, {report.baseline_interactions} interactions",
+            "Window": f"{report.window[0]} to {report.window[1]}, {report.window_interactions} interactions",
+            "Level of each test": f"{report.alpha:.2g}",
+            "Queries embedded by": embedder,
+        }
+    )
+    page.section("Reasons")
+    for reason in report.reasons or ["No signal is both significant and above its limit."]:
+        page.text(reason)
+    page.section("Signals")
+    page.table(
+        ["signal", "says", "change", "limit", "p", "in words"],
+        [[s.name, s.state, s.change, s.threshold, s.p_value, s.reason] for s in report.signals],
+        "Days are permuted, so that what varies from day to day anyway is no alarm. No p where the change is below its "
+        "limit and no test is needed.",
+    )
+    return page
