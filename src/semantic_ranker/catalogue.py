@@ -43,6 +43,7 @@ class ModelSpec:
         install: Name of that package on PyPI, or "".
         backend: ``use`` or ``static`` where only that runs it, else "".
         base: Model that it was made from, or "".
+        unsupported: Why it cannot be opened here, or "".
     """
 
     name: str
@@ -64,6 +65,7 @@ class ModelSpec:
     install: str = ""
     backend: str = ""
     base: str = ""
+    unsupported: str = ""
 
     @property
     def needs_download(self) -> bool:

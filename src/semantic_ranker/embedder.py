@@ -15,7 +15,7 @@ import numpy as np
 from semantic_ranker._arguments import path_of
 from semantic_ranker.embedding import opening, sources
 from semantic_ranker.embedding.canary import Canary
-from semantic_ranker.embedding.ladder import Ladder, LadderPolicy
+from semantic_ranker.embedding.ladder import Ladder
 from semantic_ranker.embedding.options import BackendName, EmbedderOptions, Role
 from semantic_ranker.embedding.pooling import normalized
 from semantic_ranker.errors import EmbedderContractError, EmbeddingError, InvalidInputError
@@ -83,6 +83,7 @@ class Embedder:
         on_error: What a text that is not a string does: ``raise``, or ``skip`` it, leaving a row of NaN.
         fallback: Whether another precision or backend of the same model takes over when the first fails.
         floor: Least cosine of probe texts between the first choice and what takes over.
+        decision: A choice of precision made before, such as that of an index's manifest; None chooses now.
 
     Raises:
         InvalidInputError: An option is not one of these.
@@ -114,6 +115,7 @@ class Embedder:
         on_error: Literal["raise", "skip"] = "raise",
         fallback: bool = True,
         floor: float = 0.98,
+        decision: PrecisionDecision | None = None,
     ) -> None:
         self._options = EmbedderOptions(
             model=path_of(model),
@@ -130,6 +132,7 @@ class Embedder:
             on_error=on_error,
             fallback=fallback,
             floor=floor,
+            decision=decision,
         )
         self._cache = cache
         self._lock = threading.Lock()
@@ -239,7 +242,7 @@ class Embedder:
                 source = sources.locate(self._options)
                 found = opening.ways(source, self._options)
                 self._decision = found.decision
-                self._ladder = Ladder(found.rungs, LadderPolicy(floor=self._options.floor), _canary)
+                self._ladder = Ladder(found.rungs, _canary, floor=self._options.floor)
             return self._ladder
 
     @property
@@ -268,8 +271,7 @@ class Embedder:
     def truncated(self) -> int:
         """Texts so far of which something was left out, because they are longer than the model reads."""
         ladder = self._ladder
-        opened = [rung.opened.backend for rung in ladder.rungs if rung.opened] if ladder else []
-        return sum(int(getattr(backend, "truncated", 0)) for backend in opened)
+        return sum(int(getattr(opened.backend, "truncated", 0)) for opened in ladder.opened) if ladder else 0
 
     def canary(self) -> Canary:
         """Return the vectors of the probe texts, to store beside an index or to hold against a stored one."""

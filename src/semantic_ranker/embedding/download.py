@@ -11,6 +11,7 @@ from semantic_ranker.errors import ModelLoadError
 
 if TYPE_CHECKING:
     from semantic_ranker.embedding.options import EmbedderOptions
+    from semantic_ranker.model_folder import Precision
 
 _POOLING = ("modules.json", "*/config.json", "sentence_bert_config.json", "config_sentence_transformers.json")
 _TORCH = (*hub._SETTINGS, *_POOLING, "model.safetensors", "*_Dense/model.safetensors")
@@ -30,7 +31,7 @@ def fetch(model_id: str, options: EmbedderOptions) -> Path:
     return folder if _settled(model_id, folder) else _snapshot(model_id, _POOLING, "config.json")
 
 
-def cached(model_id: str, options: EmbedderOptions) -> Path | None:
+def cached(model_id: str, precision: Precision) -> Path | None:
     """Return the folder if it can be opened without a network, else None."""
     try:
         found = hub._cached(model_id)
@@ -38,7 +39,7 @@ def cached(model_id: str, options: EmbedderOptions) -> Path | None:
         return None
     if found is None or not _settled(model_id, found):
         return None
-    return found if hub.choose_weights(hub._files(found), options.precision) else None
+    return found if hub.choose_weights(hub._files(found), precision) else None
 
 
 def _settled(model_id: str, folder: Path) -> bool:

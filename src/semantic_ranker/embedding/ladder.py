@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
+from semantic_ranker.embedding.breaker import Breaker, BreakerPolicy, said
 from semantic_ranker.errors import EmbeddingError, InvalidInputError, SemanticRankerError, SpaceMismatchError
 
 if TYPE_CHECKING:
@@ -20,50 +19,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _T = TypeVar("_T")
-_RECOVERY = 0.25
-_MOST_WAITS = 6
+FAILURES = (SemanticRankerError, MemoryError, OSError, RuntimeError, ImportError)
+"""What another way of running a model may survive."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Rung:
-    """One way to run the model, with how it has fared.
+    """One way to run the model.
 
     Attributes:
         name: Such as ``onnx int8``.
         open: Opens it.
-        opened: What it opened, once it did.
-        strain: Grows by 1 a failure and shrinks by a quarter a success, so that failing every other time shows too.
-        waits: How often it has been left alone in a row.
-        retry_at: Clock before which it is left alone; infinity where it must never be used.
-        cause: Its last failure.
-        verified: Whether it gives the same vectors as the first one that opened.
     """
 
     name: str
     open: Callable[[], OpenedBackend]
+
+
+@dataclass(slots=True)
+class _Step:
+    rung: Rung
+    breaker: Breaker
     opened: OpenedBackend | None = None
-    strain: float = 0.0
-    waits: int = 0
-    retry_at: float = -math.inf
-    cause: BaseException | None = None
     verified: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LadderPolicy:
-    """When a rung is left alone.
-
-    Attributes:
-        fail_max: Strain from which it is.
-        reset_s: Seconds until it is tried again; doubles each time that it fails at once again, up to 64 times this.
-        floor: Least cosine of the probe texts between the first rung that ran and another.
-        clock: Monotonic seconds.
-    """
-
-    fail_max: float = 2.0
-    reset_s: float = 30.0
-    floor: float = 0.98
-    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
 
 class Ladder:
@@ -71,18 +49,44 @@ class Ladder:
 
     Args:
         rungs: Best first, all of one model.
-        policy: When a rung is left alone.
         probe: Embeds the probe texts with an opened backend.
+        floor: Least cosine of the probe texts between the first rung that opened and another.
+        policy: When a rung is left alone.
     """
 
-    def __init__(self, rungs: Sequence[Rung], policy: LadderPolicy, probe: Callable[[OpenedBackend], Canary]) -> None:
+    def __init__(
+        self,
+        rungs: Sequence[Rung],
+        probe: Callable[[OpenedBackend], Canary],
+        *,
+        floor: float = 0.98,
+        policy: BreakerPolicy | None = None,
+    ) -> None:
         if not rungs:
             raise InvalidInputError("Expected at least one way to run the model, got none.")
-        self.rungs = tuple(rungs)
-        self._policy = policy
+        self._steps = [_Step(rung, Breaker(policy or BreakerPolicy())) for rung in rungs]
         self._probe = probe
+        self._floor = floor
         self._lock = threading.RLock()
         self._reference: tuple[str, EmbeddingSpace, Canary] | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the rungs, best first."""
+        return tuple(step.rung.name for step in self._steps)
+
+    @property
+    def opened(self) -> tuple[OpenedBackend, ...]:
+        """What is open now."""
+        return tuple(step.opened for step in self._steps if step.opened is not None)
+
+    @property
+    def degraded(self) -> str | None:
+        """Why the first rung is not in use; None while it is, or before any was tried."""
+        first = self._steps[0]
+        if not first.breaker.is_strained or (first.breaker.is_closed and first.verified):
+            return None
+        return self._reason(next((step for step in self._steps[1:] if step.verified), self._steps[-1]))
 
     def run(self, work: Callable[[OpenedBackend], _T]) -> tuple[_T, OpenedBackend, str | None]:
         """Return what the work gives on the best rung that can, that rung, and why it is not the first, if so.
@@ -91,20 +95,27 @@ class Ladder:
             EmbeddingError: Every rung failed; the causes are in the message, and chained.
             InvalidInputError: The work refused its input, which another rung would not change.
         """
-        for rung in self.rungs:
-            if self._policy.clock() < rung.retry_at:
+        for step in self._steps:
+            if not step.breaker.is_closed:
                 continue
             try:
-                opened = self._open(rung)
+                opened = self._open(step)
                 result = work(opened)
-                self._succeeded(rung)
             except InvalidInputError:
                 raise
-            except (SemanticRankerError, MemoryError, OSError, RuntimeError, ImportError) as error:
-                self._failed(rung, error)
-                continue
-            return result, opened, self._reason(rung)
-        raise self._all_failed()
+            except SpaceMismatchError as error:
+                step.breaker.give_up(error)  # another model does not become this one by waiting
+                logger.error("%s is never used: %s", step.rung.name, error)
+            except FAILURES as error:
+                # What cannot even be opened is not tried at every call: opening is slow.
+                step.breaker.failed(error, at_once=step.opened is None)
+                logger.warning(
+                    "embedding with %s failed (%s): trying the next way", step.rung.name, type(error).__name__
+                )
+            else:
+                step.breaker.succeeded()
+                return result, opened, self._reason(step)
+        raise self._failure()
 
     def current(self) -> OpenedBackend:
         """Return the best rung that opens, as `run` would use it.
@@ -114,71 +125,43 @@ class Ladder:
         """
         return self.run(lambda opened: opened)[0]
 
-    @property
-    def degraded(self) -> str | None:
-        """Why the first rung is not the one in use; None while it is, or before any was tried."""
-        first = self.rungs[0]
-        if first.cause is None or (first.strain == 0.0 and first.opened is not None):
-            return None
-        return self._reason(next((rung for rung in self.rungs if rung.opened and rung is not first), first))
-
-    def _open(self, rung: Rung) -> OpenedBackend:
+    def _open(self, step: _Step) -> OpenedBackend:
         with self._lock:
-            if rung.opened is None:
-                rung.opened = rung.open()
-            if not rung.verified:
-                self._verify(rung, rung.opened)
-                rung.verified = True
-            return rung.opened
+            opened = step.opened or step.rung.open()
+            if not step.verified:
+                self._verify(step.rung.name, opened)
+            step.opened, step.verified = opened, True
+            return opened
 
-    def _verify(self, rung: Rung, opened: OpenedBackend) -> None:
+    def _verify(self, name: str, opened: OpenedBackend) -> None:
         """Hold a rung against the first one that opened; that one only embeds the probe texts, if others may follow."""
-        if len(self.rungs) == 1:
+        if len(self._steps) == 1:
             return
         canary = self._probe(opened)
         if self._reference is None:
-            self._reference = rung.name, opened.space, canary
+            self._reference = name, opened.space, canary
             return
-        name, space, expected = self._reference
+        first, space, expected = self._reference
         if space.family != opened.space.family:
-            raise SpaceMismatchError(f"{rung.name} is not the model that {name} is.", fields=("weights",))
-        expected.check(canary, floor=self._policy.floor, what=name)
+            raise SpaceMismatchError(
+                f"Expected {name} to be the model that {first} is, got {opened.space.describe()}.",
+                fields=tuple(space.differences(opened.space)),
+            )
+        expected.check(canary, floor=self._floor, what=first)
 
-    def _succeeded(self, rung: Rung) -> None:
-        with self._lock:
-            rung.strain = max(0.0, rung.strain - _RECOVERY)
-            if not rung.strain:
-                rung.waits, rung.cause = 0, None
+    def _reason(self, step: _Step) -> str | None:
+        first = self._steps[0]
+        return None if step is first else f"{step.rung.name} instead of {first.rung.name}: {said(first.breaker.cause)}"
 
-    def _failed(self, rung: Rung, error: BaseException) -> None:
-        with self._lock:
-            rung.strain += 1.0
-            rung.cause = error
-            if isinstance(error, SpaceMismatchError):
-                rung.retry_at = math.inf  # another model does not become this one by waiting
-            elif rung.opened is None or rung.strain >= self._policy.fail_max:
-                wait = self._policy.reset_s * 2 ** min(rung.waits, _MOST_WAITS)
-                rung.retry_at = self._policy.clock() + wait
-                rung.waits += 1
-            logger.warning("embedding with %s failed (%s): trying the next way", rung.name, type(error).__name__)
-
-    def _reason(self, rung: Rung) -> str | None:
-        first = self.rungs[0]
-        if rung is first:
-            return None
-        return f"{rung.name} instead of {first.name}: {_said(first.cause)}"
-
-    def _all_failed(self) -> EmbeddingError:
-        listed = "; ".join(f"{rung.name}: {_said(rung.cause)}" for rung in self.rungs)
-        failure = EmbeddingError(f"No way is left to embed ({listed}).")
-        causes = [rung.cause for rung in self.rungs if rung.cause is not None]
-        for later, earlier in pairwise(causes):
-            if later is not earlier and later.__cause__ is None:
+    def _failure(self) -> EmbeddingError:
+        causes = [step.breaker.cause for step in self._steps]
+        listed = "; ".join(f"{step.rung.name}: {said(cause)}" for step, cause in zip(self._steps, causes, strict=True))
+        known = [cause for cause in causes if cause is not None]
+        if len(known) == 1 and len(self._steps) == 1 and isinstance(known[0], SemanticRankerError):
+            raise known[0]
+        for later, earlier in pairwise(known):
+            if later is not earlier and later.__cause__ is None and earlier.__cause__ is None:
                 later.__cause__ = earlier
-        failure.__cause__ = causes[0] if causes else None
+        failure = EmbeddingError(f"No way is left to embed ({listed}).")
+        failure.__cause__ = known[0] if known else None
         return failure
-
-
-def _said(cause: BaseException | None) -> str:
-    text = " ".join(str(cause).split()) if cause is not None else "left alone"
-    return text or type(cause).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,7 +91,7 @@ def _open_static(source: Source, options: EmbedderOptions) -> OpenedBackend:
         query_prompt=str(prompts.get("query", "")),
         document_prompt=str(prompts.get("document", "")),
     )
-    return OpenedBackend(backend, _asked(space, options))
+    return OpenedBackend(backend, _asked(space, options, _spec_dims(source)))
 
 
 def _open_use(source: Source, options: EmbedderOptions) -> OpenedBackend:
@@ -106,7 +107,7 @@ def _open_use(source: Source, options: EmbedderOptions) -> OpenedBackend:
         pooling="model",
         max_length=0,
     )
-    return OpenedBackend(backend, _asked(space, options))
+    return OpenedBackend(backend, _asked(space, options, _spec_dims(source)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +153,8 @@ class _Encoder:
     def _decide(self, machine: Machine | None) -> PrecisionDecision:
         options = self.options
         device = "cuda" if options.device == "cuda" else "cpu"
+        if options.decision is not None:
+            return options.decision
         if options.precision != "auto":
             return PrecisionDecision(
                 precision=options.precision, device=device, reasons=("asked for",), chosen_by="caller"
@@ -248,7 +251,10 @@ class _Encoder:
             query_prompt=settings.query_prompt or (spec.query_prompt if spec else ""),
             document_prompt=settings.document_prompt or (spec.document_prompt if spec else ""),
         )
-        return OpenedBackend(backend, _asked(space, self.options))
+        return OpenedBackend(backend, _asked(space, self.options, self._trained_for()))
+
+    def _trained_for(self) -> tuple[int, ...]:
+        return self.folder.settings.matryoshka or _spec_dims(self.source)
 
     def _weights(self) -> str:
         """Return the hash that all precisions of the model share: of the safetensors, else of the fp32 graph."""
@@ -266,17 +272,28 @@ class _Encoder:
         return ""
 
 
+def _spec_dims(source: Source) -> tuple[int, ...]:
+    return source.spec.matryoshka if source.spec is not None else ()
+
+
 @functools.lru_cache(maxsize=16)
 def _hash_of(path: Path, modified_ns: int, size: int) -> str:
     return sha256(path.read_bytes())
 
 
-def _asked(space: EmbeddingSpace, options: EmbedderOptions) -> EmbeddingSpace:
+def _asked(space: EmbeddingSpace, options: EmbedderOptions, trained_for: Sequence[int]) -> EmbeddingSpace:
     """Return the space with the caller's own prompts and dimension."""
     asked = {"query_prompt": options.query_prompt, "document_prompt": options.document_prompt}
     space = replace(space, **{name: prompt for name, prompt in asked.items() if prompt is not None})
-    if options.truncate_dim is None or options.truncate_dim == space.dim:
+    dim = options.truncate_dim
+    if dim is None or dim == space.dim:
         return space
-    if options.truncate_dim > space.dim:
-        raise InvalidInputError(f"Expected truncate_dim of at most {space.dim}, got {options.truncate_dim}.")
-    return replace(space, dim=options.truncate_dim, truncate_dim=options.truncate_dim)
+    if dim > space.dim:
+        raise InvalidInputError(f"Expected truncate_dim of at most {space.dim}, got {dim}.")
+    if dim not in trained_for and not options.allow_lossy_truncation:
+        can = f"can be cut to {', '.join(map(str, trained_for))}" if trained_for else "was not trained to be cut"
+        raise InvalidInputError(
+            f"Expected truncate_dim None for {space.model!r}, which {can}, got {dim}: vectors lose neighbours (of 384 "
+            "dimensions, 256 kept 80 % of the nearest ten); use allow_lossy_truncation=True if that is acceptable."
+        )
+    return replace(space, dim=dim, truncate_dim=dim)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Literal
 
+from semantic_ranker.embedding.decision import PrecisionDecision
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.model_folder import Precision
 
@@ -42,6 +43,7 @@ class EmbedderOptions:
     on_error: Literal["raise", "skip"] = "raise"
     fallback: bool = True
     floor: float = 0.98
+    decision: PrecisionDecision | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -55,6 +57,10 @@ class EmbedderOptions:
         for name in ("query_prompt", "document_prompt"):
             if (value := getattr(self, name)) is not None and not isinstance(value, str):
                 raise InvalidInputError(f"Expected {name} to be None or a str, got {type(value).__name__}.")
+        if self.decision is not None and self.precision not in ("auto", self.decision.precision):
+            raise InvalidInputError(
+                f"Expected precision 'auto' with a decision for {self.decision.precision!r}, got {self.precision!r}."
+            )
         if isinstance(self.floor, bool) or not isinstance(self.floor, (int, float)) or not 0 <= self.floor <= 1:
             raise InvalidInputError(f"Expected floor to be a number from 0 to 1, got {self.floor!r}.")
 

@@ -98,13 +98,22 @@ def has_package(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
+def is_here(spec: ModelSpec) -> bool:
+    """Whether a model of the catalogue can be opened without a network."""
+    if spec.source == "bundled":
+        return True
+    if spec.source == "package" and has_package(spec.package.partition(":")[0]):
+        return True
+    return bool(spec.hub and download.cached(spec.hub, "auto"))
+
+
 def _packaged(spec: ModelSpec, options: EmbedderOptions) -> Path:
     package, _, inner = spec.package.partition(":")
     if has_package(package):
         found = importlib.util.find_spec(package)
         places = list(found.submodule_search_locations or ()) if found else []
         return Path(places[0], inner)
-    if spec.hub and (cached := download.cached(spec.hub, options)):
+    if spec.hub and (cached := download.cached(spec.hub, options.precision)):
         return cached
     raise ModuleNotFoundError(
         f"{spec.name!r} comes in the package {spec.install!r}, which is not installed; run: pip install {spec.install}",
