@@ -17,7 +17,15 @@ if TYPE_CHECKING:
         NonFiniteScoreError,
         SemanticRankerError,
     )
-    from semantic_ranker.evaluation import Comparison, Evaluation, RankerEvaluator, compare, evaluate
+    from semantic_ranker.evaluation import (
+        Comparison,
+        EmbedderEvaluator,
+        Evaluation,
+        PipelineEvaluator,
+        RankerEvaluator,
+        compare,
+        evaluate,
+    )
     from semantic_ranker.ranking import RankedText
 
 # Names are loaded at first use: an application that only scores never imports the evaluation's libraries.
@@ -25,11 +33,13 @@ _HOME = {
     "BM25Index": "bm25",
     "Comparison": "evaluation",
     "CrossEncoder": "cross_encoder",
+    "EmbedderEvaluator": "evaluation",
     "Evaluation": "evaluation",
     "EvaluationError": "errors",
     "InvalidInputError": "errors",
     "ModelLoadError": "errors",
     "NonFiniteScoreError": "errors",
+    "PipelineEvaluator": "evaluation",
     "RankedText": "ranking",
     "RankerEvaluator": "evaluation",
     "SemanticRankerError": "errors",
@@ -41,11 +51,13 @@ __all__ = [
     "BM25Index",
     "Comparison",
     "CrossEncoder",
+    "EmbedderEvaluator",
     "Evaluation",
     "EvaluationError",
     "InvalidInputError",
     "ModelLoadError",
     "NonFiniteScoreError",
+    "PipelineEvaluator",
     "RankedText",
     "RankerEvaluator",
     "SemanticRankerError",

@@ -23,7 +23,7 @@ from semantic_ranker.evaluation.ranker import RankerEvaluator, RerankReport
 from semantic_ranker.evaluation.tasks import RerankTask
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from semantic_ranker.cross_encoder import CrossEncoder
 
@@ -94,7 +94,7 @@ class Measured:
     run: Mapping[str, Mapping[str, float]] = field(repr=False)
     rerank: RerankReport | None = None
     latency_ms: Sequence[float] = field(default=(), repr=False)
-    relevance: Callable[[Sequence[float]], NDArray[np.float64]] | None = field(default=None, repr=False)
+    relevance: Callable[[ArrayLike], NDArray[np.float64]] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,9 +57,15 @@ def legend(axes: Axes) -> None:
     """Name what is in the axes above them, where no line can run through it."""
     handles, _ = axes.get_legend_handles_labels()
     if handles:
-        columns = min(3, len(handles))
-        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
-        axes.legend(frameon=False, fontsize=9, labelcolor=INK, ncols=columns, **place)
+        axes.legend(
+            loc="lower right",
+            bbox_to_anchor=(1, 1),
+            borderaxespad=0.2,
+            frameon=False,
+            fontsize=9,
+            labelcolor=INK,
+            ncols=min(3, len(handles)),
+        )
 
 
 def log_scale(axes: Axes) -> None:
