@@ -100,14 +100,15 @@ def docstring_pairs(packages: Sequence[str], seed: int) -> Iterator[tuple[str, s
         root = Path(next(iter(spec.submodule_search_locations)))
         for file in sorted(root.rglob("*.py"))[:_FILES_PER_PACKAGE]:
             if "test" not in str(file.relative_to(root)).lower():
-                for summary, code in _functions(file, chooser):
+                for summary, code in function_pairs(file, chooser):
                     found.setdefault(summary, code)
     pairs = list(found.items())
     chooser.shuffle(pairs)
     yield from pairs
 
 
-def _functions(file: Path, chooser: random.Random) -> Iterator[tuple[str, str]]:
+def function_pairs(file: Path, chooser: random.Random) -> Iterator[tuple[str, str]]:
+    """Yield ``(first sentence of a docstring, the function without it)`` of one Python file; broken files have none."""
     try:
         text = file.read_text(encoding="utf-8")
         tree = ast.parse(text)

@@ -81,10 +81,23 @@ def _labelled(row: Mapping[str, Any], query: Any) -> Group:
     return Group(query, texts, _numbers(row, "labels", len(texts)), scores, _source(row), _provenance(row, len(texts)))
 
 
+def _selected(row: Mapping[str, Any], query: Any) -> Group:
+    passages = row["passages"]
+    texts = passages.get("passage_text") if isinstance(passages, Mapping) else None
+    if not isinstance(texts, Sequence) or isinstance(texts, str):
+        raise InvalidInputError("Expected 'passages' to be an object with the lists passage_text and is_selected.")
+    found: dict[str, float] = {}
+    for text, label in zip(map(_hashable, texts), _numbers(passages, "is_selected", len(texts)), strict=True):
+        found[text] = max(label, found.get(text, 0.0))
+    order = sorted(found, key=lambda text: found[text] <= 0)
+    return Group(query, tuple(order), tuple(found[text] for text in order), source=_source(row))
+
+
 _KINDS: dict[str, Callable[[Mapping[str, Any], Any], Group]] = {
     "pos": _flag,
     "positive": _positive,
     "documents": _labelled,
+    "passages": _selected,
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -88,6 +88,7 @@ def split_groups(
     *,
     seed: int = 13,
     near_duplicate: float | None = 0.8,
+    together: Callable[[Group], Hashable] | None = None,
 ) -> Split:
     """Split groups so that no query, no positive and no near duplicate of one is in two parts.
 
@@ -99,13 +100,14 @@ def split_groups(
         ratios: Share of each part; they are scaled to sum to 1.
         seed: Of the choice.
         near_duplicate: Overlap from which two positives count as one document; None compares words only.
+        together: Gives a key, such as the document a passage comes from: groups with one key stay together.
 
     Raises:
         InvalidInputError: A ratio is not above 0, or there are too few independent groups for the parts.
     """
     if not ratios or any(not ratio > 0 or not math.isfinite(ratio) for ratio in ratios):
         raise InvalidInputError(f"Expected ratios above 0, such as 0.8 0.1 0.1, got {list(ratios)}.")
-    components = _components(groups, near_duplicate)
+    components = _components(groups, near_duplicate, together)
     if len(components) < len(ratios):
         raise InvalidInputError(
             f"Expected at least {len(ratios)} groups without a common query or text to split, got {len(components)} "
@@ -141,7 +143,9 @@ def leakage(
     )
 
 
-def _components(groups: Sequence[Group], near_duplicate: float | None) -> list[list[int]]:
+def _components(
+    groups: Sequence[Group], near_duplicate: float | None, together: Callable[[Group], Hashable] | None
+) -> list[list[int]]:
     parents = list(range(len(groups)))
 
     def root(row: int) -> int:
@@ -152,7 +156,7 @@ def _components(groups: Sequence[Group], near_duplicate: float | None) -> list[l
 
     first: dict[Hashable, int] = {}
     for row, keys in enumerate(_keys(groups, near_duplicate)):
-        for key in keys:
+        for key in [*keys, *([("together", together(groups[row]))] if together else [])]:
             other = first.setdefault(key, row)
             low, high = sorted((root(other), root(row)))
             parents[high] = low

@@ -55,6 +55,11 @@ class HardNegativeMiner:
         self._embedder: TextEmbedder | None = None
         self.counts: Counter[str] = Counter()
 
+    @property
+    def config(self) -> MiningConfig:
+        """Which candidates become negatives."""
+        return self._config
+
     def mine(
         self,
         queries: Sequence[str],
