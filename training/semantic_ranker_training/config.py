@@ -8,9 +8,11 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from semantic_ranker.errors import InvalidInputError
+
+_AnyRecipe = TypeVar("_AnyRecipe")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,23 +112,37 @@ class Recipe:
         Raises:
             InvalidInputError: An unknown key (with the nearest known one) or an unreadable file.
         """
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise InvalidInputError(f"Cannot read the recipe {path}: {error}.") from error
-        for override in overrides:
-            key, separator, text = override.partition("=")
-            if not separator:
-                raise InvalidInputError(f"Expected key=value, got {override!r}.")
-            values[key.strip()] = _toml_value(text.strip())
-        sources = tuple(_build(SourceConfig, source) for source in values.pop("sources", []))
-        recipe: Self = _build(cls, {**values, "sources": sources})
-        return recipe
+        return read_recipe(cls, path, overrides)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved recipe, as JSON types."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return content
+
+
+def read_recipe(kind: type[_AnyRecipe], path: str | Path, overrides: Sequence[str] = ()) -> _AnyRecipe:
+    """Read a recipe of any kind that has ``sources``; see `Recipe.from_toml`.
+
+    Args:
+        kind: Dataclass to build.
+        path: The TOML file.
+        overrides: ``key=value`` strings; the value is read as TOML, else as a string.
+
+    Raises:
+        InvalidInputError: An unknown key (with the nearest known one) or an unreadable file.
+    """
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInputError(f"Cannot read the recipe {path}: {error}.") from error
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise InvalidInputError(f"Expected key=value, got {override!r}.")
+        values[key.strip()] = _toml_value(text.strip())
+    sources = tuple(_build(SourceConfig, source) for source in values.pop("sources", []))
+    recipe: _AnyRecipe = _build(kind, {**values, "sources": sources})
+    return recipe
 
 
 def _toml_value(text: str) -> Any:
