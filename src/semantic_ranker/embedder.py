@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -138,6 +139,7 @@ class Embedder:
         self._lock = threading.Lock()
         self._ladder: Ladder | None = None
         self._decision: PrecisionDecision | None = None
+        self._own_truncated = 0
 
     def embed_queries(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return one vector a query, with the model's prompt for queries.
@@ -219,7 +221,27 @@ class Embedder:
                 return _compute(opened, prompted)
             return self._cache.get_or_compute(opened.space, role, prompted, lambda missing: _compute(opened, missing))
 
-        return self._open().run(work)
+        try:
+            return self._open().run(work)
+        except EmbeddingError as error:
+            if (kept := self._kept(texts, role, error)) is not None:
+                return kept
+            raise
+
+    def _kept(
+        self, texts: list[str], role: Role, error: EmbeddingError
+    ) -> tuple[NDArray[np.float32], OpenedBackend, str] | None:
+        """Return vectors that the cache holds for every text, in one of the model's spaces, or None."""
+
+        def refuse(_: list[str]) -> NDArray[np.float32]:
+            raise error
+
+        for opened in self._open().opened if self._cache is not None else ():
+            prompted = [_prompted(opened.space, role, text) for text in texts]
+            with contextlib.suppress(EmbeddingError):
+                vectors = self._cache.get_or_compute(opened.space, role, prompted, refuse)  # type: ignore[union-attr]
+                return vectors, opened, f"from the cache only: {error}"
+        return None
 
     def _skipped(self, texts: Sequence[object], start: int) -> tuple[int, ...]:
         bad = [index for index, text in enumerate(texts) if not isinstance(text, str)]
@@ -242,7 +264,7 @@ class Embedder:
                 source = sources.locate(self._options)
                 found = opening.ways(source, self._options)
                 self._decision = found.decision
-                self._ladder = Ladder(found.rungs, _canary, floor=self._options.floor)
+                self._ladder = Ladder(found.rungs, self._probe, floor=self._options.floor)
             return self._ladder
 
     @property
@@ -271,16 +293,23 @@ class Embedder:
     def truncated(self) -> int:
         """Texts so far of which something was left out, because they are longer than the model reads."""
         ladder = self._ladder
-        return sum(int(getattr(opened.backend, "truncated", 0)) for opened in ladder.opened) if ladder else 0
+        return sum(_truncated(opened) for opened in ladder.opened) - self._own_truncated if ladder else 0
 
     def canary(self) -> Canary:
         """Return the vectors of the probe texts, to store beside an index or to hold against a stored one."""
-        return self._open().run(_canary)[0]
+        return self._open().run(self._probe)[0]
+
+    def _probe(self, opened: OpenedBackend) -> Canary:
+        before = _truncated(opened)
+        canary = _canary(opened)
+        # One of the probe texts is longer than most models read: that is not the caller's.
+        self._own_truncated += _truncated(opened) - before
+        return canary
 
     def close(self) -> None:
         """Let go of the weights. The next call opens them again."""
         with self._lock:
-            self._ladder = None
+            self._ladder, self._own_truncated = None, 0
 
     def __enter__(self) -> Self:
         return self
@@ -292,7 +321,7 @@ class Embedder:
         return {"_options": self._options, "_cache": self._cache}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _ladder=None, _decision=None, _lock=threading.Lock())
+        self.__dict__.update(state, _ladder=None, _decision=None, _own_truncated=0, _lock=threading.Lock())
 
     def __repr__(self) -> str:
         return f"Embedder({', '.join(f'{name}={value!r}' for name, value in self._options.changed().items())})"
@@ -321,7 +350,13 @@ def _compute(opened: OpenedBackend, texts: Sequence[str]) -> NDArray[np.float32]
     if not finite.all():
         bad = np.flatnonzero(~finite).tolist()
         raise EmbedderContractError(f"The model gave NaN or infinity for {len(bad)} of {len(texts)} texts.", bad)
+    if zeros := int((~vectors.any(axis=1)).sum()):
+        logger.warning("the model gave zero vectors, similar to nothing, for %d of %d texts", zeros, len(texts))
     return vectors
+
+
+def _truncated(opened: OpenedBackend) -> int:
+    return int(getattr(opened.backend, "truncated", 0))
 
 
 def _run_halving(opened: OpenedBackend, texts: Sequence[str]) -> NDArray[np.float32]:

@@ -57,13 +57,13 @@ class Canary:
         return cls(_probe(embed_documents, CANARY_DOCUMENTS), _probe(embed_queries, CANARY_QUERIES))
 
     def cosine(self, other: Canary) -> float:
-        """Return the least cosine between the vectors of the same text; -1 where the dimensions differ."""
+        """Return the least cosine between vectors of the same text; -1 for other dimensions, NaN or infinity."""
         mine, theirs = self._rows(), other._rows()
-        if mine.shape != theirs.shape or not mine.size:
+        if mine.shape != theirs.shape or not mine.size or not (np.isfinite(mine).all() and np.isfinite(theirs).all()):
             return -1.0
         lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
         cosines = np.divide((mine * theirs).sum(axis=1), lengths, out=np.zeros(len(mine)), where=lengths > 0)
-        return float(np.nan_to_num(cosines, nan=-1.0).min())
+        return float(cosines.min())
 
     def check(self, other: Canary, *, floor: float = CANARY_FLOOR, what: str = "the index") -> float:
         """Refuse a model whose vectors of the probe texts are not these.

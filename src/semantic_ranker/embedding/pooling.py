@@ -31,9 +31,9 @@ def pool(states: NDArray[np.float32], mask: NDArray[np.int64], modes: Sequence[s
 
 
 def normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors of length 1, float32 (n, dim); a zero vector stays zero instead of becoming NaN."""
+    """Return vectors of length 1, float32 (n, dim); a zero vector stays zero, and NaN stays NaN."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    found: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)
     return found
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semantic_ranker._extras import requires_extra
+from semantic_ranker._files import locked
 from semantic_ranker.backends.static import BUNDLED_EMBEDDER
 from semantic_ranker.catalogue import DEFAULT, ModelSpec, find, nearest
 from semantic_ranker.embedding import download
@@ -72,11 +73,14 @@ def export_once(path: Path, name: str, digest: str) -> Path:
         ModuleNotFoundError: The extra ``training`` is not installed, and nothing was exported before.
     """
     target = exported_folder(name, digest)
-    if not target.is_dir():
-        with requires_extra("training"):
-            exporting = importlib.import_module("semantic_ranker_training.export")
-        logger.warning("exporting %s to ONNX, once, to %s", name, target)
-        exporting.export_embedder(path, target)
+    if target.is_dir():
+        return target
+    with requires_extra("training"):
+        exporting = importlib.import_module("semantic_ranker_training.embedder_export")
+    with locked(target.with_name(f".{target.name}.lock")):
+        if not target.is_dir():  # another process may have been at it meanwhile
+            logger.warning("exporting %s to ONNX, once, to %s", name, target)
+            exporting.export_embedder(path, target, name=name)
     return target
 
 
