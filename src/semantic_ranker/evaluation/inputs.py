@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -82,6 +82,7 @@ class Measured:
 
     Attributes:
         name: What it is called.
+        kind: ``run`` for a file or BM25, ``reranker`` or ``embedder``.
         evaluation: Its metrics.
         run: Scores by query id, then document id.
         rerank: What reranking did to its candidates, for a reranker.
@@ -90,6 +91,7 @@ class Measured:
     """
 
     name: str
+    kind: Literal["run", "reranker", "embedder"]
     evaluation: Evaluation
     run: Mapping[str, Mapping[str, float]] = field(repr=False)
     rerank: RerankReport | None = None
@@ -146,7 +148,7 @@ class Measuring:
     def _of_run(self, name: str, run: Mapping[str, Mapping[str, float]], names: Sequence[str]) -> Measured:
         collection = self.data.collection
         found = evaluate(run, self.data.qrels, names, corpus=collection.corpus if collection else None)
-        return Measured(name=name, evaluation=found, run=run)
+        return Measured(name=name, kind="run", evaluation=found, run=run)
 
     def _reranked(self, name: str, model: Path | None, names: Sequence[str]) -> Measured:
         from semantic_ranker.cross_encoder import CrossEncoder
@@ -158,6 +160,7 @@ class Measuring:
         report = RankerEvaluator(timed).evaluate(task, names, seed=self.seed)
         return Measured(
             name=name,
+            kind="reranker",
             evaluation=evaluate(report.run, texts.qrels, names, corpus=texts.corpus),
             run=report.run,
             rerank=report,
@@ -171,7 +174,7 @@ class Measuring:
 
         report = EmbedderEvaluator(Embedder(folder)).evaluate(self.data.texts(), names, seed=self.seed)
         found = Evaluation(mean=report.mean, per_query=report.per_query, tied=report.tied)
-        return Measured(name=name, evaluation=found, run=report.run)
+        return Measured(name=name, kind="embedder", evaluation=found, run=report.run)
 
     def _candidates(self) -> dict[str, dict[str, float]]:
         if self.candidates is None:

@@ -232,7 +232,9 @@ def _reliability(page: Page, findings: Findings) -> None:
         figures = measure_reliability(scores, labels)
         page.plot(
             plots.reliability(scores, labels),
-            f"{system.name}: expected calibration error {figures.expected_error:.4f}, Brier score {figures.brier:.4f}, "
+            ("" if system.relevance else "If the scores of this run are meant as probabilities: ")
+            + f"{system.name}: expected calibration error {figures.expected_error:.4f}, "
+            f"Brier score {figures.brier:.4f}, "
             f"{figures.texts:,} texts of which {figures.relevant:.1%} are relevant.",
             f"Share of relevant documents by relevance score of {system.name}.",
         )
@@ -245,7 +247,8 @@ def _calibrated(system: Measured, findings: Findings) -> tuple[NDArray[np.float6
     if system.relevance is not None:
         return system.relevance(scores), labels
     # A run file does not say whether its scores are calibrated; in [0, 1], and not all at its lower end, they may be.
-    return (scores, labels) if scores.min() >= 0 and 0.5 < scores.max() <= 1 else None
+    possible = system.kind == "run" and scores.min() >= 0 and 0.5 < scores.max() <= 1
+    return (scores, labels) if possible else None
 
 
 def _latency(page: Page, systems: Sequence[Measured]) -> None:

@@ -171,7 +171,7 @@ def _is_numeric(cells: Sequence[Cell]) -> bool:
 
 def _looks_numeric(cell: Cell) -> bool:
     if isinstance(cell, str):
-        return re.fullmatch(r"[+\-\u2212]?[\d.,]+(e[+-]?\d+)?\s?(%|ms|s|MB|\u00d7)?|[\u2013\u2014-]", cell) is not None
+        return re.fullmatch(r"[+\-\u2212<]?[\d.,]+(e[+-]?\d+)?\s?(%|ms|s|MB|\u00d7)?|[\u2013\u2014-]", cell) is not None
     return not isinstance(cell, bool)
 
 

@@ -61,7 +61,9 @@ def per_query_differences(
     return drawn
 
 
-def histogram(groups: Mapping[str, Sequence[float] | NDArray[np.float64]], *, xlabel: str, bins: int = 40, log_x: bool = False) -> Figure:
+def histogram(
+    groups: Mapping[str, Sequence[float] | NDArray[np.float64]], *, xlabel: str, bins: int = 40, log_x: bool = False
+) -> Figure:
     """Draw the distributions of several groups over each other, each as shares of its own size.
 
     Args:

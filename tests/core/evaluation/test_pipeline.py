@@ -109,7 +109,7 @@ def test_answers_that_hold_their_documents_are_opened():
 def test_chunks_of_one_document_count_once_at_the_best_place():
     def chunks(query):
         first, second, *_ = perfect(query)
-        return [SimpleNamespace(metadata={"file": name}) for name in (second, second, first, first)]
+        return [SimpleNamespace(metadata={"file": name}) for name in (second, first, first, second)]
 
     evaluator = PipelineEvaluator(chunks, document_id=lambda chunk: chunk.metadata["file"])
     assert evaluator.evaluate(COLLECTION, ["mrr", "p@2"]).mean == {"RR": 0.5, "P@2": 0.5}

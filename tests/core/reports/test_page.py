@@ -95,7 +95,7 @@ def test_columns_of_numbers_are_aligned_right():
     html = Page("t").table(["name", "value", "share"], [["a", 1.0, "50.0%"], ["b", None, "<.1"]]).render()
     assert '<th scope="col" class="n">value</th>' in html
     assert '<th scope="col">name</th>' in html
-    assert '<th scope="col">share</th>' in html
+    assert '<th scope="col" class="n">share</th>' in html
 
 
 @pytest.mark.parametrize(
