@@ -136,7 +136,7 @@ class Measuring:
         if system == "bundled" and not path.exists():
             return self._reranked(name or system, None, names)
         if path.is_dir():
-            kind = _kind_of(path)
+            kind = kind_of(path)
             called = name or path.resolve().name
             return self._embedded(called, path, names) if kind in _EMBEDDERS else self._reranked(called, path, names)
         if not path.exists():
@@ -216,7 +216,8 @@ class _Timed:
         return scores
 
 
-def _kind_of(folder: Path) -> str:
+def kind_of(folder: Path) -> str:
+    """Return what a model folder holds: the manifest's ``kind``, else what its layout shows."""
     manifest = _json(folder / "semantic_ranker.json")
     if isinstance(manifest, dict):
         return str(manifest.get("kind", "reranker"))

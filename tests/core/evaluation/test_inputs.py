@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
+from importlib import resources
 
-import numpy as np
 import pytest
 
 from semantic_ranker import EvaluationError
 from semantic_ranker.collections import write_run
-from semantic_ranker.evaluation.inputs import Measuring, data_at
+from semantic_ranker.evaluation.inputs import Measuring, data_at, kind_of
 
 TEXTS = {"a": "green tea with hot water", "b": "the postman and the dog", "c": "a star in the milky way"}
 QUERIES = {"q1": "how to brew green tea", "q2": "dog barks at the postman"}
@@ -46,28 +45,28 @@ def test_given_candidates_are_cut_at_the_depth(data, tmp_path):
     assert {qid: set(of) for qid, of in run.items()} == {"q1": {"a", "c"}, "q2": {"b"}}
 
 
-def test_the_folder_of_an_embedder_is_searched_and_not_reranked(data, tmp_path, monkeypatch):
-    class WordEmbedder:
-        def __init__(self, folder):
-            assert folder == tmp_path / "model"
-
-        def embed_documents(self, texts):
-            words = sorted({word for text in [*TEXTS.values(), *QUERIES.values()] for word in text.split()})
-            return np.array([[word in text.split() for word in words] for text in texts], dtype=np.float32)
-
-        embed_queries = embed_documents
-
-    module = type(sys)("semantic_ranker.embedder")
-    module.Embedder = WordEmbedder
-    monkeypatch.setitem(sys.modules, "semantic_ranker.embedder", module)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "semantic_ranker.json").write_text('{"kind": "embedder"}')
-    found = Measuring(data=data, metrics=["mrr"]).measure(str(tmp_path / "model"))
-    assert (found.name, found.evaluation.mean, found.rerank) == ("model", {"RR": 1.0}, None)
+def test_the_folder_of_an_embedder_is_searched_and_not_reranked(data):
+    folder = resources.files("semantic_ranker") / "models" / "embedder-static-en"
+    found = Measuring(data=data, metrics=["mrr"]).measure(str(folder))
+    assert (found.name, found.kind, found.evaluation.mean) == ("embedder-static-en", "embedder", {"RR": 1.0})
+    assert found.rerank is None
     assert set(found.run["q1"]) == set(TEXTS)
-    (tmp_path / "model" / "semantic_ranker.json").unlink()
-    (tmp_path / "model" / "modules.json").write_text('[{"type": "sentence_transformers.models.Pooling"}]')
-    assert Measuring(data=data, metrics=["mrr"]).measure(str(tmp_path / "model")).run == found.run
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"semantic_ranker.json": '{"kind": "embedder"}'}, "embedder"),
+        ({"semantic_ranker.json": '{"kind": "reranker"}', "modules.json": '[{"type": "x.Pooling"}]'}, "reranker"),
+        ({"modules.json": '[{"type": "sentence_transformers.models.Pooling"}]'}, "embedder"),
+        ({"config.json": "{}"}, "reranker"),
+        ({"semantic_ranker.json": "{"}, "reranker"),
+    ],
+)
+def test_a_folder_says_what_it_holds(tmp_path, files, kind):
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert kind_of(tmp_path) == kind
 
 
 def test_a_file_named_like_a_word_is_a_file(data, tmp_path, monkeypatch):
