@@ -85,3 +85,15 @@ def _print(data: JudgedData, systems: list[Measured]) -> None:
     write(
         f"\n{queries} judged queries of {snippet(data.name, 60)}" + (f"; ranks that are ties: {tied}" if tied else "")
     )
+    for system in systems:
+        _print_gaps(data, system)
+
+
+def _print_gaps(data: JudgedData, system: Measured) -> None:
+    judged = [qid for qid, grades in data.qrels.items() if grades]
+    empty = sum(not system.run.get(qid) for qid in judged)
+    foreign = sum(qid not in data.qrels for qid in system.run)
+    if empty:
+        write(f"{snippet(system.name, 30)}: {empty} judged queries without results, which count as zero")
+    if foreign:
+        write(f"{snippet(system.name, 30)}: {foreign} queries without judgments, which were left out")

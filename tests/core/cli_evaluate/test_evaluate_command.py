@@ -84,6 +84,15 @@ def test_evaluate_prints_what_the_library_measures(beir, runs, capsys):
     assert "8 judged queries of staff" in out
 
 
+def test_evaluate_says_which_queries_are_missing_or_not_judged(beir, runs, tmp_path, capsys):
+    run = read_run(runs[0])
+    write_run(tmp_path / "part.trec", dict(list(run.items())[:5]) | {"q99": {"d1": 1.0}})
+    assert main(["evaluate", str(tmp_path / "part.trec"), "--data", str(beir)]) == 0
+    out = capsys.readouterr().out
+    assert "part: 3 judged queries without results, which count as zero" in out
+    assert "part: 1 queries without judgments, which were left out" in out
+
+
 def test_evaluate_prints_json_for_machines(beir, runs, capsys):
     assert (
         main(["evaluate", f"mine={runs[0]}", "--data", str(beir / "qrels" / "test.tsv"), "--json", "--per-query"]) == 0
