@@ -118,16 +118,7 @@ def _rerank(page: Page, system: Measured) -> None:
     page.table(
         ["metric", "first stage", "reranked", "ceiling", "gain", "low", "high", "p"],
         [
-            [
-                m.metric,
-                m.first_stage,
-                m.reranked,
-                m.ceiling,
-                f"{m.gain:+.4f}",
-                f"{m.low:+.4f}",
-                f"{m.high:+.4f}",
-                show_p(m.p_value),
-            ]
+            [m.metric, m.first_stage, m.reranked, m.ceiling, *_signed(m.gain, m.low, m.high), show_p(m.p_value)]
             for m in report.metrics
         ],
         f"{system.name} reranks {report.candidates:.1f} candidates a query; the ceiling is their best order"
@@ -145,9 +136,7 @@ def _differences(page: Page, name: str, found: Comparison, findings: Findings) -
                 m.metric,
                 m.mean_a,
                 m.mean_b,
-                f"{m.difference:+.4f}",
-                f"{m.low:+.4f}",
-                f"{m.high:+.4f}",
+                *_signed(m.difference, m.low, m.high),
                 show_p(m.p_value),
                 show_p(m.adjusted_p),
                 m.won,
@@ -176,32 +165,29 @@ def _differences(page: Page, name: str, found: Comparison, findings: Findings) -
 
 
 def _slices(page: Page, kind: str, found: SliceComparison) -> None:
+    largest = sorted(found.slices, key=lambda of: -of.queries)[:SHOWN]
+    shown = [of for of in found.slices if of in largest]
     page.plot(
         plots.bars_with_intervals(
-            {f"{s.label} (n = {s.queries:,})": (s.difference, s.low, s.high) for s in found.slices},
+            {f"{s.label} (n = {s.queries:,})": (s.difference, s.low, s.high) for s in shown},
             xlabel=f"difference in {found.metric}, 95 % interval",
             reference=0,
         ),
-        f"Difference by {kind}.",
+        f"Difference by {kind}" + (f", the {SHOWN} largest of {len(found.slices):,}." if found.slices[SHOWN:] else "."),
         f"Difference in {found.metric} for each {kind}.",
     )
     page.details(
         f"Figures by {kind}",
         ["slice", "queries", "A", "B", "difference", "low", "high", "p Holm"],
         [
-            [
-                s.label,
-                s.queries,
-                s.mean_a,
-                s.mean_b,
-                f"{s.difference:+.4f}",
-                f"{s.low:+.4f}",
-                f"{s.high:+.4f}",
-                show_p(s.adjusted_p),
-            ]
-            for s in found.slices
+            [s.label, s.queries, s.mean_a, s.mean_b, *_signed(s.difference, s.low, s.high), show_p(s.adjusted_p)]
+            for s in shown
         ],
     )
+
+
+def _signed(*values: float) -> list[str]:
+    return [f"{value:+.4f}" for value in values]
 
 
 def _distributions(page: Page, findings: Findings) -> None:

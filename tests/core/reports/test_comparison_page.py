@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from semantic_ranker import evaluate
+from semantic_ranker.evaluation import compare_slices
 from semantic_ranker.evaluation._progress import progress
 from semantic_ranker.evaluation.inputs import Measured
 from semantic_ranker.evaluation.systems import compare_evaluations
@@ -15,7 +16,7 @@ from semantic_ranker.reports.comparison import Findings, comparison_page
 QRELS = {"q": {"a": 1}, "p": {"a": 1}}
 
 
-def page_of(*runs, kind="run", relevance=None):
+def page_of(*runs, kind="run", relevance=None, slices=None):
     systems = [
         Measured(name=f"s{n}", kind=kind, evaluation=evaluate(run, QRELS, "RR"), run=run, relevance=relevance)
         for n, run in enumerate(runs)
@@ -23,7 +24,7 @@ def page_of(*runs, kind="run", relevance=None):
     others = {system.name: system.evaluation for system in systems[1:]}
     comparisons = compare_evaluations(systems[0].evaluation, others).systems if others else {}
     return comparison_page(
-        Findings(data="tiny", qrels=QRELS, systems=systems, comparisons=comparisons, slices={}, queries={})
+        Findings(data="tiny", qrels=QRELS, systems=systems, comparisons=comparisons, slices=slices or {}, queries={})
     ).render()
 
 
@@ -53,6 +54,17 @@ def test_scores_are_taken_for_probabilities_with_care():
     calibrated = page_of({"q": {"a": 3.0, "b": 0.2}}, kind="reranker", relevance=lambda scores: scores / 10)
     assert "expected calibration error" in calibrated
     assert "If the scores" not in calibrated
+
+
+def test_of_many_kinds_of_query_the_largest_are_shown():
+    qids = [f"q{n}" for n in range(60)]
+    labels = {qid: "common" if n > 57 else f"kind {n}" for n, qid in enumerate(qids)}
+    run = {qid: {"a": 1.0} for qid in qids}
+    found = compare_slices(run, run, {qid: {"a": 1} for qid in qids}, labels, resamples=100)
+    html = page_of({"q": {"a": 1.0}}, {"q": {"a": 1.0}}, slices={"s1": {"label": found}})
+    assert "the 25 largest of 59" in html
+    assert html.count("<td>kind ") == 24
+    assert "<td>common</td>" in html
 
 
 def test_progress_needs_no_tqdm_and_changes_nothing(monkeypatch, capsys):
