@@ -59,7 +59,7 @@ def _as_json(data: JudgedData, systems: list[Measured], *, per_query: bool) -> d
             "tied": evaluation.tied,
         }
         if system.rerank is not None:
-            found[system.name]["rerank"] = system.rerank.to_dict()
+            found[system.name]["rerank"] = system.rerank.to_dict() | {"from": system.candidates}
         if per_query:
             found[system.name]["per_query"] = evaluation.per_query
     return {"data": data.name, "queries": len(next(iter(systems[0].evaluation.per_query.values()))), "systems": found}
@@ -77,7 +77,7 @@ def _print(data: JudgedData, systems: list[Measured]) -> None:
             write(f"{shown:<{width}}  {name:<12} {system.evaluation.mean[name]:7.4f}  [{low:.4f}, {high:.4f}]")
     for system in systems:
         if system.rerank is not None:
-            write(f"\n{snippet(system.name, 60)} reranks:\n{system.rerank}")
+            write(f"\n{snippet(system.name, 60)} reranks {snippet(system.candidates, 60)}:\n{system.rerank}")
     tied = ", ".join(
         f"{snippet(of.name, 30)} {of.evaluation.tied:.1%}" for of in systems if of.evaluation.tied >= 0.005
     )

@@ -86,6 +86,7 @@ class Measured:
         evaluation: Its metrics.
         run: Scores by query id, then document id.
         rerank: What reranking did to its candidates, for a reranker.
+        candidates: Which these were, such as ``BM25, top 100``.
         latency_ms: Milliseconds of single queries, one at a time, as far as they were timed here.
         relevance: Makes its scores calibrated relevance in [0, 1], for a reranker.
     """
@@ -95,6 +96,7 @@ class Measured:
     evaluation: Evaluation
     run: Mapping[str, Mapping[str, float]] = field(repr=False)
     rerank: RerankReport | None = None
+    candidates: str = ""
     latency_ms: Sequence[float] = field(default=(), repr=False)
     relevance: Callable[[ArrayLike], NDArray[np.float64]] | None = field(default=None, repr=False)
 
@@ -164,6 +166,7 @@ class Measuring:
             evaluation=evaluate(report.run, texts.qrels, names, corpus=texts.corpus),
             run=report.run,
             rerank=report,
+            candidates=f"{Path(self.candidates).name if self.candidates else 'BM25'}, top {self.depth}",
             latency_ms=timed.latency_ms,
             relevance=encoder.relevance,
         )

@@ -121,7 +121,8 @@ def _rerank(page: Page, system: Measured) -> None:
             [m.metric, m.first_stage, m.reranked, m.ceiling, *_signed(m.gain, m.low, m.high), show_p(m.p_value)]
             for m in report.metrics
         ],
-        f"{system.name} reranks {report.candidates:.1f} candidates a query; the ceiling is their best order"
+        f"{system.name} reranks {report.candidates:.1f} candidates a query ({system.candidates}); "
+        "the ceiling is their best order"
         + (", and all relevant documents are among them (closed set)." if report.closed_set else "."),
     )
 

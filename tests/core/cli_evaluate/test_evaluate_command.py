@@ -112,10 +112,11 @@ def test_a_model_reranks_and_its_run_can_be_kept(beir, tmp_path, capsys):
     metric = found["rerank"]["metrics"][0]
     assert metric["ceiling"] >= metric["reranked"] == found["mean"]["RR@10"]
     assert found["rerank"]["candidates"] <= 5
+    assert found["rerank"]["from"] == "BM25, top 5"
     assert evaluate(read_run(kept), beir, "mrr@10").mean["RR@10"] == pytest.approx(found["mean"]["RR@10"])
     assert main(["evaluate", "bundled", *data, "--candidates", str(kept)]) == 0
     out = capsys.readouterr().out
-    assert "bundled reranks:" in out
+    assert "bundled reranks kept.trec, top 5:" in out
     assert "ceiling" in out
 
 
