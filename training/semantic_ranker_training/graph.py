@@ -54,18 +54,19 @@ class RowLinear(nn.Module):
         return product if self.bias is None else product + self.bias
 
 
-class _Logits(nn.Module):
-    """Positional inputs in, a (batch, 1) tensor out, whatever the wrapped model takes and returns."""
+class _Positional(nn.Module):
+    """Positional inputs in, one tensor out (logits as (batch, 1)), whatever the wrapped model takes and returns."""
 
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, names: tuple[str, ...], output: str) -> None:
         super().__init__()
         self.model = model
         self.names = names
+        self.output = output
 
     def forward(self, *inputs: Tensor) -> Tensor:
         output = self.model(**dict(zip(self.names, inputs, strict=True)))
-        logits: Tensor = output if isinstance(output, Tensor) else output.logits
-        return logits.reshape(-1, 1)
+        found: Tensor = output if isinstance(output, Tensor) else output.logits
+        return found.reshape(-1, 1) if self.output == "logits" else found
 
 
 def with_row_linear(model: nn.Module, normalise: str = "none") -> nn.Module:
@@ -92,7 +93,7 @@ def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, module)
 
 
-def export_graph(model: nn.Module, path: Path, *, token_types: bool, max_length: int) -> None:
+def export_graph(model: nn.Module, path: Path, *, token_types: bool, max_length: int, output: str = "logits") -> None:
     """Write a module as ONNX.
 
     Args:
@@ -100,6 +101,7 @@ def export_graph(model: nn.Module, path: Path, *, token_types: bool, max_length:
         path: File to write; no external data.
         token_types: Whether the model takes ``token_type_ids``.
         max_length: Longest sequence in tokens that the model's positions allow.
+        output: Name of the result; ``logits`` are (batch, 1), anything else is as the model gives it.
     """
     names = INPUTS if token_types else INPUTS[:2]
     ids = torch.arange(24).reshape(2, 12) % 7 + 1
@@ -111,12 +113,12 @@ def export_graph(model: nn.Module, path: Path, *, token_types: bool, max_length:
     }
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            _Logits(model, names).eval(),
+            _Positional(model, names, output).eval(),
             inputs,
             dynamo=True,
             verbose=False,
             input_names=list(names),
-            output_names=["logits"],
+            output_names=[output],
             dynamic_shapes=((axes,) * len(names),),
             opset_version=OPSET,
             external_data=False,

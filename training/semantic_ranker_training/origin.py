@@ -7,18 +7,29 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from semantic_ranker._extras import requires_extra
 from semantic_ranker._settings import ModelSettings
 from semantic_ranker.backends.torch import ARCHITECTURE, InteractionCrossEncoder, TorchBackend
+from semantic_ranker.embedding.folder import KIND as EMBEDDER
+from semantic_ranker.embedding.folder import kind_of
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
 from semantic_ranker.model_folder import ModelFolder
 from semantic_ranker_training.manifest import ModelMetadata
 
 WEIGHTS = "model.safetensors"
-# The last two are of no use to our runtime, but transformers and sentence-transformers open a tokenizer with them.
-_FILES = ("config.json", WEIGHTS, "tokenizer_config.json", "special_tokens_map.json")
+_SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
+# All but the first two are of no use to our runtime, but transformers and sentence-transformers open folders with them.
+_FILES = (
+    "config.json",
+    WEIGHTS,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "modules.json",
+    _SENTENCE_TRANSFORMERS,
+    "sentence_bert_config.json",
+)
 _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _TIMEOUT_S = 5.0
 _QUERY_TOKENS = 64
@@ -58,6 +69,7 @@ class Origin:
         else:
             origin = _local(source)
             name = Path(source).resolve().name
+        _refuse_bi_encoder(origin)
         # Read by the rules of the runtime: one label, no code, hashes where there is a manifest.
         opened = ModelFolder.open(origin)
         if origin != folder:
@@ -66,7 +78,7 @@ class Origin:
         config: dict[str, Any] = json.loads(opened.config.content)
         settings = opened.settings
         if opened.manifest is None:
-            settings = replace(settings, name=name)
+            settings = replace(settings, name=name, activation=_activation(origin) or settings.activation)
             if ARCHITECTURE in config.get("architectures", ()):
                 settings = replace(settings, layout="segments", max_query_tokens=_QUERY_TOKENS)
         return cls(backend=TorchBackend(origin), settings=settings, config=config, manifest=opened.manifest)
@@ -99,6 +111,25 @@ class Origin:
             languages=metadata.languages,
         )
         return replace(self, settings=settings)
+
+
+def _refuse_bi_encoder(folder: Path) -> None:
+    modules = folder / "modules.json"
+    # sentence-transformers writes this file for rerankers too, but only a bi-encoder pools token states.
+    if kind_of(folder) == EMBEDDER or (modules.is_file() and "Pooling" in modules.read_text(encoding="utf-8")):
+        raise ModelLoadError(
+            f"Expected a reranker in {str(folder)!r}, got a bi-encoder, which gives vectors: export it with "
+            "`export_embedder` or `semantic-ranker export --kind embedder`."
+        )
+
+
+def _activation(folder: Path) -> Literal["identity", "sigmoid"] | None:
+    """Return what sentence-transformers 6 stores beside ``config.json``."""
+    try:
+        stored = json.loads((folder / _SENTENCE_TRANSFORMERS).read_bytes()).get("activation_fn")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return None if stored is None else "identity" if str(stored).endswith("Identity") else "sigmoid"
 
 
 def _local(source: str | os.PathLike[str]) -> Path:

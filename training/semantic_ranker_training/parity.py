@@ -31,11 +31,13 @@ class ParityThresholds:
         relative_rmse: Most error of int8, as a share of the deviation of the logits of one query: what the error is
             to be compared with, since only differences inside a query decide an order. Measured as above: 0.05 to 0.07;
             an ordinary [CLS] head is expected to give up to 0.15.
+        fp16_relative: Largest difference of a logit of fp16, as a share of the same deviation.
     """
 
     max_difference: float = 1e-3
     tau: float = 0.85
     relative_rmse: float = 0.2
+    fp16_relative: float = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +55,10 @@ class ParityReport:
         int8_tau: Kendall tau-b of int8 against fp32 ONNX, mean over queries; None without int8.
         int8_relative_rmse: Root mean squared error of int8, divided by ``deviation``; None without int8.
         int8_max_difference: Of a logit; None without int8.
+        fp16_max_difference: Of a logit, fp16 against fp32 ONNX; None without fp16.
+        fp16_relative_difference: The same, divided by ``deviation``.
+        fp32_tau: Kendall tau-b of fp32 ONNX against torch, mean over queries.
+        fp16_tau: The same of fp16 against fp32; None without fp16.
     """
 
     pairs: int
@@ -65,6 +71,10 @@ class ParityReport:
     int8_tau: float | None = None
     int8_relative_rmse: float | None = None
     int8_max_difference: float | None = None
+    fp16_max_difference: float | None = None
+    fp16_relative_difference: float | None = None
+    fp32_tau: float | None = None
+    fp16_tau: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -78,6 +88,7 @@ class ParityReport:
             ("fp32 ONNX, padded batches against single pairs", self.batch_max_difference, most),
             ("fp32 ONNX against torch with all token types 0", self.token_type_max_difference, most),
             ("int8 error / deviation within a query", self.int8_relative_rmse, thresholds.relative_rmse),
+            ("fp16 difference / deviation within a query", self.fp16_relative_difference, thresholds.fp16_relative),
         ]
         found = [
             f"{name}: expected at most {limit:g}, got {value:.4g}"
@@ -100,8 +111,8 @@ class ParityReport:
         if failures:
             raise ExportParityError(
                 f"The export does not score like its source on {self.pairs} pairs of {self.queries} queries: "
-                f"{'; '.join(failures)}. Nothing was written. Export fp32 only, try int8_row_norm='all', or report it "
-                "with the model's config.json."
+                f"{'; '.join(failures)}. Nothing was written. Export fp32 only, or report it with the model's "
+                "config.json."
             )
         return self
 
@@ -112,6 +123,7 @@ def measure_parity(
     torch: Backend,
     fp32: Backend,
     int8: Backend | None = None,
+    fp16: Backend | None = None,
 ) -> ParityReport:
     """Score pairs with each backend and compare.
 
@@ -121,6 +133,7 @@ def measure_parity(
         torch: The source.
         fp32: Its ONNX export.
         int8: Its int8 ONNX export, if there is one.
+        fp16: Its fp16 ONNX export, if there is one.
 
     Raises:
         InvalidInputError: No query has two texts.
@@ -134,6 +147,7 @@ def measure_parity(
         "deviation": deviation,
         "fp32_max_difference": _largest(actual, expected),
         "batch_max_difference": _largest(_in_batches(fp32, encoded), actual),
+        "fp32_tau": _mean_tau(actual, expected, rows),
     }
     if getattr(torch, "uses_token_types", True):
         plain = [EncodedPair(pair.input_ids, np.zeros_like(pair.input_ids), None, False) for pair in encoded]
@@ -142,9 +156,14 @@ def measure_parity(
         figures["token_type_max_difference"] = _largest(_one_by_one(fp32, plain), without)
     if int8 is not None:
         coarse = _one_by_one(int8, encoded)
-        figures["int8_tau"] = float(np.mean([kendall_tau(coarse[group], actual[group]) for group in rows]))
+        figures["int8_tau"] = _mean_tau(coarse, actual, rows)
         figures["int8_relative_rmse"] = float(np.sqrt(np.mean((coarse - actual) ** 2))) / max(deviation, 1e-12)
         figures["int8_max_difference"] = _largest(coarse, actual)
+    if fp16 is not None:
+        half = _one_by_one(fp16, encoded)
+        figures["fp16_tau"] = _mean_tau(half, actual, rows)
+        figures["fp16_max_difference"] = _largest(half, actual)
+        figures["fp16_relative_difference"] = figures["fp16_max_difference"] / max(deviation, 1e-12)
     return ParityReport(pairs=len(pairs), queries=len({query for query, _ in pairs}), **figures)
 
 
@@ -156,6 +175,10 @@ def kendall_tau(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:
     if norm == 0.0:
         return float(np.array_equal(a, b))
     return float((a * b).sum()) / norm
+
+
+def _mean_tau(left: NDArray[np.float32], right: NDArray[np.float32], rows: Sequence[list[int]]) -> float:
+    return float(np.mean([kendall_tau(left[group], right[group]) for group in rows]))
 
 
 def _rows_by_query(pairs: Sequence[tuple[str, str]]) -> list[list[int]]:

@@ -90,6 +90,11 @@ def built_in_pairs() -> list[tuple[str, str]]:
     return pairs
 
 
+def built_in_texts() -> list[str]:
+    """Return 24 texts: the queries, and the short and the long passage of each."""
+    return [text for topic in _TOPICS for text in topic]
+
+
 def canary_pairs() -> list[tuple[str, str]]:
     """Return the four pairs whose logits a manifest records: a match and a mismatch of two queries."""
     first, second = _TOPICS[0], _TOPICS[2]

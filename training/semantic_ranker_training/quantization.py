@@ -1,30 +1,33 @@
-"""ONNX int8 for CPUs without VNNI: 7-bit per-channel weights, unsigned activations, int8 word embeddings.
+"""int8 of graphs that torch traced: 7-bit per-channel weights, unsigned activations, int8 word embeddings.
 
 Settings and why, measured on all-MiniLM-L6-v2's shape: activations must be unsigned (signed ones run 7 times slower
 on AVX2), weights per channel (per tensor costs a quarter of the order), ``reduce_range`` because AVX2's 16-bit
-accumulation saturates on 8-bit weights, and row-normalised feed-forward inputs (`graph.RowLinear`).
+accumulation saturates on 8-bit weights, and row-normalised inputs (`graph.RowLinear`). `graph_builder` says why there
+is no second form for CPUs with VNNI.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from torch import Tensor, nn
 
 from semantic_ranker.backends.torch import InteractionCrossEncoder
-from semantic_ranker_training.graph import export_graph, replace_module, with_row_linear
+from semantic_ranker.tokenization import PairTokenizer, pad
+from semantic_ranker_training.graph import INPUTS, export_graph, replace_module, with_row_linear
+from semantic_ranker_training.graph_builder import RowNorm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-RowNorm = Literal["none", "ff", "all"]
 SMALLEST_QUANTISED_SIDE = 64
 
 
@@ -46,7 +49,7 @@ class QuantisedEmbedding(nn.Module):
         return self.codes[ids].float() * self.scale[ids]
 
 
-def export_int8(model: nn.Module, path: Path, *, token_types: bool, max_length: int, row_norm: RowNorm = "ff") -> None:
+def export_int8(model: nn.Module, path: Path, *, token_types: bool, max_length: int, row_norm: RowNorm = "all") -> None:
     """Write a module as an int8 ONNX graph.
 
     Args:
@@ -56,15 +59,20 @@ def export_int8(model: nn.Module, path: Path, *, token_types: bool, max_length: 
         max_length: Longest sequence, in tokens.
         row_norm: Which linear layers get row-normalised inputs: feed-forward ones, all, or none.
     """
-    prepared = with_row_linear(model, row_norm)
-    name = _word_embedding_name(prepared)
-    embedding = prepared.get_submodule(name)
-    if isinstance(embedding, nn.Embedding):
-        replace_module(prepared, name, QuantisedEmbedding(embedding))
+    prepared = with_int8_embedding(with_row_linear(model, row_norm))
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".int8-") as folder:
         float_graph = Path(folder) / "model.onnx"
         export_graph(prepared, float_graph, token_types=token_types, max_length=max_length)
         quantise_graph(onnx.load(float_graph), path)
+
+
+def with_int8_embedding(model: nn.Module) -> nn.Module:
+    """Replace the word embeddings of a module by a `QuantisedEmbedding`, in place; return the module."""
+    name = _word_embedding_name(model)
+    embedding = model.get_submodule(name)
+    if isinstance(embedding, nn.Embedding):
+        replace_module(model, name, QuantisedEmbedding(embedding))
+    return model
 
 
 def quantise_graph(graph: onnx.ModelProto, path: Path) -> None:
@@ -73,11 +81,7 @@ def quantise_graph(graph: onnx.ModelProto, path: Path) -> None:
     del graph.graph.value_info[:]
     # The exporter has optimised the graph already. Without this mark onnxruntime logs advice on the root logger.
     graph.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
-    large = {
-        tensor.name
-        for tensor in graph.graph.initializer
-        if len(tensor.dims) == 2 and min(tensor.dims) >= SMALLEST_QUANTISED_SIDE
-    }
+    large = _large(graph)
     small = [node.name for node in graph.graph.node if node.op_type == "MatMul" and node.input[1] not in large]
     with _quiet_root():
         quantize_dynamic(
@@ -90,6 +94,69 @@ def quantise_graph(graph: onnx.ModelProto, path: Path) -> None:
             nodes_to_exclude=small,
             extra_options={"MatMulConstBOnly": True},
         )
+
+
+def quantise_static(
+    graph: Path, out: Path, tokenizer: PairTokenizer, pairs: Sequence[tuple[str, str]], limit: int = 64
+) -> None:
+    """Quantise the large constant ``MatMul`` of a float graph with scales fixed on calibration pairs.
+
+    Args:
+        graph: A float32 ``.onnx`` file.
+        out: File to write.
+        tokenizer: The model's.
+        pairs: Queries and texts like those to come; the first ``limit`` are run.
+        limit: See ``pairs``.
+    """
+    model = onnx.load(graph)
+    large = _large(model)
+    nodes = [node.name for node in _named(model) if node.op_type == "MatMul" and node.input[1] in large]
+    inputs = {node.name for node in model.graph.input}
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".static-") as folder, _quiet_root():
+        named = Path(folder) / "named.onnx"
+        onnx.save(model, named)
+        quantize_static(
+            named,
+            out,
+            _Pairs(tokenizer, pairs[:limit], inputs),
+            quant_format=QuantFormat.QOperator,
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=nodes,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options={"MatMulConstBOnly": True, "WeightSymmetric": True},
+        )
+
+
+class _Pairs(CalibrationDataReader):  # type: ignore[misc]
+    """Feeds tokenised pairs one by one."""
+
+    def __init__(self, tokenizer: PairTokenizer, pairs: Sequence[tuple[str, str]], inputs: set[str]) -> None:
+        queries = tokenizer.queries([query for query, _ in pairs])
+        encoded = tokenizer.pairs(queries, [text for _, text in pairs], windows=False)
+        feeds = [dict(zip(INPUTS, pad(found[:1]), strict=True)) for found in encoded]
+        self._feeds = iter([{name: feed[name] for name in feed if name in inputs} for feed in feeds])
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next inputs, None after the last."""
+        return next(self._feeds, None)
+
+
+def _large(graph: onnx.ModelProto) -> set[str]:
+    return {
+        tensor.name
+        for tensor in graph.graph.initializer
+        if len(tensor.dims) == 2 and min(tensor.dims) >= SMALLEST_QUANTISED_SIDE
+    }
+
+
+def _named(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Give every node a name, by which the quantiser is told what to take."""
+    for index, node in enumerate(graph.graph.node):
+        node.name = node.name or f"node_{index}"
+    return list(graph.graph.node)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semantic_ranker._files import sync_path
-from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.errors import InvalidInputError, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,17 +34,25 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         InvalidInputError: ``out`` is a file, has content and ``overwrite`` is off, or is no model folder.
+        StorageError: The disk is full or cannot be written; ``out`` is as it was.
     """
     out = Path(os.path.abspath(out))
     _check_free(out, overwrite)
-    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.parent / f".{out.name}.{secrets.token_hex(4)}.partial"
-    partial.mkdir()
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
         yield partial
         _sync(partial)
         _check_free(out, overwrite)
         _replace(partial, out)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write {str(out)!r} ({error.strerror or error}); nothing was changed: free some space or check the "
+            "permissions, then run it again."
+        ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -1,0 +1,243 @@
+"""From a sentence-transformers folder to a bi-encoder's folder with ONNX graphs, checked, described and hashed."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semantic_ranker._extras import requires_extra
+from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
+from semantic_ranker.embedding.folder import KIND, EmbedderFolder
+from semantic_ranker.embedding.onnx import OnnxEmbedder
+from semantic_ranker.embedding.texts import TextTokenizer
+from semantic_ranker.errors import ModelLoadError
+from semantic_ranker.model_folder import VerifiedFile, sha256
+from semantic_ranker_training.encoder_graph import embedder_graph
+from semantic_ranker_training.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
+from semantic_ranker_training.export_options import GRAPHS, Precision, check_apart, check_precisions
+from semantic_ranker_training.export_report import ExportReport
+from semantic_ranker_training.half import write_fp16
+from semantic_ranker_training.manifest import file_entries, write_manifest
+from semantic_ranker_training.parity_pairs import built_in_texts
+from semantic_ranker_training.staging import staged_folder
+from semantic_ranker_training.vector_parity import VectorReport, Vectors, measure_vectors
+
+if TYPE_CHECKING:
+    import os
+
+    from semantic_ranker.embedding.folder import EmbedderSettings
+    from semantic_ranker_training.graph_builder import RowNorm
+
+logger = logging.getLogger(__name__)
+
+_WEIGHTS = "model.safetensors"
+_FILES = (
+    "config.json",
+    _WEIGHTS,
+    "modules.json",
+    "config_sentence_transformers.json",
+    "sentence_bert_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+)
+_OPERATORS = {"Tanh": "Tanh", "Identity": "Identity", "ReLU": "Relu", "GELU": "Gelu", "Sigmoid": "Sigmoid"}
+_BATCHED = 4096
+
+
+def export_embedder(
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    precisions: Sequence[Precision] = ("fp32", "int8"),
+    int8_row_norm: RowNorm = "all",
+    texts: Sequence[str] | None = None,
+    name: str | None = None,
+    overwrite: bool = False,
+) -> ExportReport:
+    """Write a bi-encoder's folder.
+
+    Pooling, linear layers and normalisation are those of the source's own ``modules.json``, and part of the graph.
+
+    Args:
+        source: A sentence-transformers folder with ``model.safetensors``; a bare encoder is pooled by its mean.
+        out: The folder to write. It appears when it is complete.
+        precisions: Graphs to keep. ``int8`` alone leaves the safetensors out, and is small.
+        int8_row_norm: Linear layers whose int8 inputs are normalised row by row.
+        texts: For the parity gate, best from the model's own domain; None takes built-in ones.
+        name: Name of the model; None takes the source's.
+        overwrite: Whether a model folder at ``out`` is replaced.
+
+    Returns:
+        What was written and measured; ``parity`` is a `vector_parity.VectorReport`.
+
+    Raises:
+        InvalidInputError: ``out`` has content and ``overwrite`` is off, or a precision is unknown.
+        ModelLoadError: The source is absent, incomplete, a reranker, or has no safetensors.
+        ExportParityError: An exported graph does not embed like the source; nothing was written.
+        StorageError: The disk is full or cannot be written.
+    """
+    check_precisions(precisions)
+    check_apart(Path(source), Path(out))
+    opened = _open(Path(source), name)
+    with staged_folder(Path(out), overwrite=overwrite) as folder:
+        _copy(opened, folder)
+        torch = _write_graphs(opened, folder, precisions, int8_row_norm)
+        parity = _parity(opened, folder, built_in_texts() if texts is None else texts, torch).check()
+        weights = sha256((folder / _WEIGHTS).read_bytes())
+        for unwanted in () if "fp32" in precisions else (GRAPHS["fp32"], _WEIGHTS):
+            (folder / unwanted).unlink()
+        (folder / "README.md").write_text(_card(opened.settings, parity, precisions), encoding="utf-8")
+        write_manifest(folder, _manifest(folder, opened, parity, weights))
+        sizes = {of: int(entry["bytes"]) for of, entry in file_entries(folder).items()}
+    logger.info("wrote %s: %d files, %.1f MB", Path(out).name, len(sizes), sum(sizes.values()) / 1e6)
+    return ExportReport(folder=Path(out), size_bytes=sizes, parity=parity)
+
+
+def _open(source: Path, name: str | None) -> EmbedderFolder:
+    opened = EmbedderFolder.open(source, name)
+    config = _config(opened)
+    if any(str(of).endswith(("ForSequenceClassification", "CrossEncoder")) for of in config.get("architectures") or ()):
+        raise ModelLoadError(
+            f"Expected a bi-encoder in {str(source)!r}, got {config['architectures'][0]}, which scores pairs: export "
+            "it with `export_model` or `semantic-ranker export --kind reranker`."
+        )
+    if not opened.has_safetensors:
+        raise ModelLoadError(
+            f"Expected {_WEIGHTS} in {str(source)!r}, found none. Pickled weights (.bin, .pt) run code when they are "
+            "opened and are refused: save the model with `save_pretrained`, which writes one safetensors file."
+        )
+    if not (source / "tokenizer.json").is_file():
+        raise ModelLoadError(
+            f"Expected tokenizer.json in {str(source)!r}, found none: write it with transformers' "
+            "`AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)`."
+        )
+    return opened
+
+
+def _config(opened: EmbedderFolder) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(opened.files.config.content)
+    return found
+
+
+def _copy(opened: EmbedderFolder, folder: Path) -> None:
+    source = opened.files.path
+    listed = None if opened.files.manifest is None else opened.files.manifest.get("files", {})
+    modules = source.glob("[0-9]_*/*")
+    inner = [path.relative_to(source).as_posix() for path in modules if path.suffix in (".json", ".safetensors")]
+    for name in (*_FILES, *sorted(inner)):
+        if (source / name).is_file() and (listed is None or name in listed):
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(opened.files.read(name).content)
+
+
+def _write_graphs(opened: EmbedderFolder, folder: Path, precisions: Sequence[str], row_norm: RowNorm) -> Vectors | None:
+    """Write the graphs; return the source in torch to compare with, where torch is installed."""
+    (folder / "onnx").mkdir()
+    config, settings = _config(opened), opened.settings
+    if not is_bert_like(config):
+        return _write_traced(opened, folder, precisions, row_norm)
+    weights = EncoderWeights.read(config, folder / _WEIGHTS)
+    dense = [_dense(folder / path) for path in settings.dense]
+    for precision in ("fp32", *(["int8"] if "int8" in precisions else [])):
+        logger.info("building %s in %s", settings.name, precision)
+        graph = embedder_graph(
+            weights,
+            pooling=settings.pooling,
+            dense=dense,
+            normalize=_normalizes(opened),
+            int8=precision == "int8",
+            row_norm=row_norm,
+        )
+        (folder / GRAPHS[precision]).write_bytes(graph.SerializeToString())
+    if "fp16" in precisions:
+        write_fp16(folder / GRAPHS["fp32"], folder / GRAPHS["fp16"])
+    return _torch(opened, folder)
+
+
+def _write_traced(opened: EmbedderFolder, folder: Path, precisions: Sequence[str], row_norm: RowNorm) -> Vectors:
+    with requires_extra("training"):
+        from semantic_ranker_training.traced_embedder import write_traced
+    reference = _torch(opened, folder)
+    write_traced(folder, opened.settings, _normalizes(opened), precisions, row_norm)
+    if "fp16" in precisions:
+        write_fp16(folder / GRAPHS["fp32"], folder / GRAPHS["fp16"])
+    return reference
+
+
+def _normalizes(opened: EmbedderFolder) -> bool:
+    modules = opened.files.path / "modules.json"
+    return not modules.is_file() or "Normalize" in modules.read_text(encoding="utf-8")
+
+
+def _dense(folder: Path) -> tuple[Mapping[str, Any], str]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        operator = _OPERATORS[str(config.get("activation_function", "Tanh")).rpartition(".")[2]]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelLoadError(f"Cannot open the linear layer {folder.name}: {error!r}.") from error
+    tensors = read_safetensors(folder / _WEIGHTS)
+    if "linear.weight" not in tensors:
+        raise ModelLoadError(f"Expected linear.weight in {folder.name}/{_WEIGHTS}, got {', '.join(tensors) or 'none'}.")
+    return tensors, operator
+
+
+def _torch(opened: EmbedderFolder, folder: Path) -> Vectors:
+    with requires_extra("training"):
+        from semantic_ranker.backends.torch_embedder import TorchEmbedder
+    return TorchEmbedder(folder, _tokenizer(opened.settings, folder), opened.settings)
+
+
+def _tokenizer(settings: EmbedderSettings, folder: Path) -> TextTokenizer:
+    content = (folder / "tokenizer.json").read_bytes()
+    return TextTokenizer(content, max_length=settings.max_length, lower_case=settings.lower_case)
+
+
+def _parity(opened: EmbedderFolder, folder: Path, texts: Sequence[str], torch: Vectors | None) -> VectorReport:
+    def graph(precision: str, budget: int | None = None) -> OnnxEmbedder:
+        path = folder / GRAPHS[precision]
+        file = VerifiedFile(path, path.read_bytes(), "")
+        settings = replace(opened.settings, normalize=False)  # what the graph itself gives
+        tokenizer = _tokenizer(settings, folder)
+        return OnnxEmbedder(file, tokenizer, settings, precision=precision, token_budget=budget)
+
+    written = [precision for precision, name in GRAPHS.items() if (folder / name).is_file()]
+    logger.info("comparing torch and ONNX on %d texts", len(texts))
+    return measure_vectors(texts, torch, {of: graph(of) for of in written}, graph("fp32", _BATCHED))
+
+
+def _manifest(folder: Path, opened: EmbedderFolder, parity: VectorReport, weights: str) -> dict[str, Any]:
+    settings, known = opened.settings, opened.files.manifest or {}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": KIND,
+        "name": settings.name,
+        "version": str(known.get("version", "1.0.0")),
+        "base_model": str(known.get("base_model") or _config(opened).get("_name_or_path") or settings.name),
+        "license": str(known.get("license", "unknown")),
+        "dim": parity.dim,
+        "max_length": settings.max_length,
+        "pooling": list(settings.pooling),
+        "languages": list(settings.languages),
+        "matryoshka": list(settings.matryoshka),
+        "weights_sha256": weights,
+        "files": file_entries(folder),
+        "parity": parity.to_dict(),
+    }
+
+
+def _card(settings: EmbedderSettings, parity: VectorReport, precisions: Sequence[str]) -> str:
+    lines = [f"- {key}: {value:.5f}" for key, value in parity.to_dict().items() if isinstance(value, float)]
+    return (
+        "---\nlibrary_name: semantic-ranker\npipeline_tag: sentence-similarity\n---\n\n"
+        f"# {settings.name}\n\nA bi-encoder exported to ONNX ({', '.join(precisions)}): texts to vectors of "
+        f"{parity.dim} numbers, {settings.max_length} tokens at most.\n\n"
+        "```python\nfrom semantic_ranker import Embedder\n\n"
+        f"vectors = Embedder({json.dumps(f'path/to/{settings.name}')}).embed_documents(['a passage'])\n```\n\n"
+        f"## Checked when the folder was written, on {parity.texts} texts\n\n" + "\n".join(lines) + "\n\n"
+        f"`{MANIFEST}` has the hash of every file.\n"
+    )

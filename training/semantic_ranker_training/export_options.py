@@ -1,0 +1,72 @@
+"""What can be asked of an export, and the checks that need no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from semantic_ranker.errors import InvalidInputError
+from semantic_ranker_training.graph_builder import RowNorm
+
+if TYPE_CHECKING:
+    from semantic_ranker_training.parity import ParityThresholds
+    from semantic_ranker_training.quality_gate import QualityGate
+
+Precision = Literal["fp32", "fp16", "int8"]
+GRAPHS: dict[str, str] = {
+    "fp32": "onnx/model.onnx",
+    "fp16": "onnx/model_fp16.onnx",
+    "int8": "onnx/model_qint8.onnx",
+}
+"""Where each precision's graph lies in a model folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """What seldom has to be said of an export.
+
+    Attributes:
+        row_norm: Linear layers whose int8 inputs are divided by each row's peak: ``all``, the feed-forward ones
+            (``ff``) or ``none``. Measured on 80 queries of four collections with the bundled reranker, Kendall tau to
+            fp32: see ``benchmarks/results/export.json``.
+        static: Whether int8 activations get fixed scales, found on the parity pairs, instead of one for each input.
+            Faster on few machines and less exact on all: the gate decides.
+        gate: Judged data that int8 has to hold its quality on; None leaves that out.
+        thresholds: Of the parity gate; None takes the usual ones.
+
+    Raises:
+        InvalidInputError: ``row_norm`` is unknown.
+    """
+
+    row_norm: RowNorm = "all"
+    static: bool = False
+    gate: QualityGate | None = None
+    thresholds: ParityThresholds | None = None
+
+    def __post_init__(self) -> None:
+        if self.row_norm not in get_args(RowNorm):
+            raise InvalidInputError(f"Expected row_norm out of {', '.join(get_args(RowNorm))}, got {self.row_norm!r}.")
+
+
+def check_precisions(precisions: Sequence[str]) -> None:
+    """Refuse anything but a list of known precisions.
+
+    Raises:
+        InvalidInputError: It is empty, a string, or has an unknown one.
+    """
+    if not precisions or isinstance(precisions, str) or not set(precisions) <= set(GRAPHS):
+        raise InvalidInputError(f"Expected a list of precisions out of {', '.join(GRAPHS)}, got {precisions!r}.")
+
+
+def check_apart(source: Path, out: Path) -> None:
+    """Refuse to write an export over its own source.
+
+    Raises:
+        InvalidInputError: ``out`` is or contains the source.
+    """
+    if source.resolve().is_relative_to(out.resolve()):
+        raise InvalidInputError(
+            f"Expected another folder than the source for the export, got {str(out)!r}, which is or contains it."
+        )
