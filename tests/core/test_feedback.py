@@ -68,6 +68,11 @@ def test_a_record_comes_back_as_it_was_written(log):
     assert record["retrieved"][0] == {"id": "d1", "score": 2.0}
 
 
+def test_a_record_made_now_comes_back_equal(log):
+    written = log.append(Interaction(query="now"))
+    assert list(log) == [written]
+
+
 def test_times_are_kept_in_utc_and_total_wins_over_the_sum():
     local = Interaction(query="q", time=datetime(2026, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))))
     assert local.time == START

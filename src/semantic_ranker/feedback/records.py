@@ -82,7 +82,7 @@ class Interaction:
     Attributes:
         query: What the user asked.
         id: Of the interaction.
-        time: When, with a time zone; kept in UTC.
+        time: When, with a time zone; kept in UTC, to the millisecond.
         retrieved: The documents, best first.
         answer: What the user was told, empty for a search without an answer.
         intent: What the user wanted, by the assistant's own names; None is unknown.
@@ -124,7 +124,8 @@ class Interaction:
             _count(name, getattr(self, name))
         if not isinstance(self.degraded, bool):
             raise InvalidInputError(f"Expected degraded to be a bool, got {self.degraded!r}.")
-        object.__setattr__(self, "time", self.time.astimezone(UTC))
+        utc = self.time.astimezone(UTC)
+        object.__setattr__(self, "time", utc.replace(microsecond=utc.microsecond // 1000 * 1000))
         object.__setattr__(self, "retrieved", tuple(self.retrieved))
         object.__setattr__(self, "latency_ms", _latencies(self.latency_ms))
 

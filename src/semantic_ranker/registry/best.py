@@ -88,9 +88,8 @@ def best_of(entries: Sequence[ModelEntry], metric: str, collection: str | None, 
     measured = {entry.path: _values(entry, name) for entry in usable}
     have = [entry for entry in usable if (collection in measured[entry.path] if collection else measured[entry.path])]
     if not have:
-        raise InvalidInputError(
-            f"Expected a {kind} with {name}{_on(collection)} in its manifest, found none{_known(usable)}"
-        )
+        wanted = f"{name} on {collection!r}" if collection else name
+        raise InvalidInputError(f"Expected a {kind} with {wanted} in its manifest, found none{_known(usable)}")
     shared = [collection] if collection else _shared([measured[entry.path] for entry in have], have, name)
     return Best(
         metric=name,

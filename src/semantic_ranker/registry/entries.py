@@ -162,6 +162,8 @@ def _entry(folder: Path, manifest: dict[str, Any], bundled: bool) -> ModelEntry:
 def _precisions(files: Mapping[str, Any]) -> tuple[str, ...]:
     kinds = ("fp32", "fp16", "int8")
     found = [kind for kind in kinds if {*WEIGHTS[kind], SEGMENT_WEIGHTS.get(kind, "")} & set(files)]
+    if {"vectors.npy", "scales.npy"} <= set(files):
+        found.append("int8")  # a table of token vectors, each with its scale
     safetensors = any(name.endswith(".safetensors") for name in files)
     return (*found, *(["safetensors"] if safetensors else []))
 
