@@ -13,7 +13,7 @@ from semantic_ranker.embedding_quality.geometry import (
     top_component_share,
     uniformity,
 )
-from semantic_ranker.embedding_quality.quantization import QuantizationImpact, quantization_impact, round_trip
+from semantic_ranker.embedding_quality.quantization import QuantizationImpact, quantization_impact
 from semantic_ranker.embedding_quality.retrieval import retrieval_scores
 from semantic_ranker.embedding_quality.similarity import similarity_scores
 
@@ -30,7 +30,6 @@ __all__ = [
     "participation_ratio",
     "quantization_impact",
     "retrieval_scores",
-    "round_trip",
     "similarity_scores",
     "top_component_share",
     "uniformity",

@@ -47,6 +47,7 @@ def clustering_scores(
     with requires_extra("report"):
         from sklearn.cluster import MiniBatchKMeans
         from sklearn.metrics import silhouette_score, v_measure_score
+        from threadpoolctl import threadpool_limits
 
     found = matrix(vectors).astype(np.float32)
     classes = _codes(labels, len(found))
@@ -55,9 +56,11 @@ def clustering_scores(
     )
     chooser = random.Random(seed)
     values = []
-    for _ in range(experiments):
-        rows = chooser.choices(range(len(found)), k=min(len(found), _MOST_SAMPLES))
-        values.append(v_measure_score(classes[rows], model.fit_predict(found[rows])))
+    # Mini-batches are too small for several threads: on a busy machine their barriers take a hundred times longer.
+    with threadpool_limits(limits=1):
+        for _ in range(experiments):
+            rows = chooser.choices(range(len(found)), k=min(len(found), _MOST_SAMPLES))
+            values.append(v_measure_score(classes[rows], model.fit_predict(found[rows])))
     silhouette = silhouette_score(
         unit(found), classes, metric="cosine", sample_size=min(len(found), _SILHOUETTE_ROWS), random_state=seed
     )

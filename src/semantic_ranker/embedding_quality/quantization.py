@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_ranker.embedding_quality.matrices import matrix, unit
-from semantic_ranker.errors import EvaluationError, InvalidInputError
+from semantic_ranker.embedding.quantize import Codec, Quantizer, cosines
+from semantic_ranker.embedding_quality.matrices import unit
+from semantic_ranker.errors import EvaluationError
 from semantic_ranker.evaluation.exact_search import ExactSearch
 from semantic_ranker.evaluation.metrics import evaluate
 
@@ -18,11 +19,8 @@ if TYPE_CHECKING:
 
     from semantic_ranker.evaluation.metrics import Qrels
 
-Storage: TypeAlias = Literal["fp16", "int8", "int8-dim", "binary"]
-"""``int8`` has one scale a vector, ``int8-dim`` one range a dimension, fitted on the vectors; ``binary`` is signs."""
-STORAGES: tuple[Storage, ...] = get_args(Storage)
+STORAGES: tuple[Codec, ...] = ("fp16", "int8", "int8-calibrated", "binary")
 _TOP = 10
-_LEVELS = 127
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +28,7 @@ class QuantizationImpact:
     """What one way of storing costs.
 
     Attributes:
-        storage: The way.
+        storage: The way, see `semantic_ranker.embedding.quantize.Quantizer`.
         bytes_per_vector: Payload, a scale included.
         mean_cosine: Of stored vectors to fp32.
         least_cosine: The worst of them.
@@ -39,7 +37,7 @@ class QuantizationImpact:
         ndcg_at_10_difference: To fp32; None without judgments.
     """
 
-    storage: Storage
+    storage: Codec
     bytes_per_vector: int
     mean_cosine: float
     least_cosine: float
@@ -67,37 +65,11 @@ class Judged:
     qrels: Qrels
 
 
-def round_trip(vectors: ArrayLike, storage: Storage) -> NDArray[np.float32]:
-    """Return vectors as they come back from storage, float32 (n, dim).
-
-    Args:
-        vectors: (n, dim).
-        storage: See `Storage`. Signs come back as +1 and -1, scaled to length 1.
-
-    Raises:
-        InvalidInputError: ``storage`` is unknown.
-        EvaluationError: It is no matrix of finite numbers.
-    """
-    found = matrix(vectors, least=1).astype(np.float32)
-    if storage == "fp16":
-        return found.astype(np.float16).astype(np.float32)
-    if storage == "int8":
-        scales = np.maximum(np.abs(found).max(axis=1, keepdims=True), np.finfo(np.float32).tiny) / _LEVELS
-        return (np.rint(found / scales).astype(np.int8) * scales).astype(np.float32)
-    if storage == "int8-dim":
-        low, high = found.min(axis=0), found.max(axis=0)
-        steps = np.maximum(high - low, np.finfo(np.float32).tiny) / (2 * _LEVELS + 1)
-        return (np.rint((found - low) / steps).astype(np.uint8) * steps + low).astype(np.float32)
-    if storage == "binary":
-        return np.where(found > 0, 1.0, -1.0).astype(np.float32) / np.float32(np.sqrt(found.shape[1]))
-    raise InvalidInputError(f"Expected storage out of {', '.join(STORAGES)}, got {storage!r}.")
-
-
 def quantization_impact(
     queries: ArrayLike,
     documents: ArrayLike,
     *,
-    storages: Sequence[Storage] = STORAGES,
+    storages: Sequence[Codec] = STORAGES,
     judged: Judged | None = None,
 ) -> list[QuantizationImpact]:
     """Measure what storing the documents costs; queries stay fp32, as they are never stored.
@@ -125,23 +97,25 @@ def quantization_impact(
 
 
 def _impact(
-    storage: Storage,
+    storage: Codec,
     asked: NDArray[np.float64],
     stored: NDArray[np.float64],
     exact: list[dict[int, float]],
     judgment: tuple[Judged | None, float | None],
 ) -> QuantizationImpact:
     judged, base = judgment
-    back = round_trip(stored, storage)
-    cosines = (unit(back, least=1) * stored).sum(axis=1)
+    quantizer = Quantizer.fit(stored, storage)
+    codes = quantizer.encode(stored)
+    back = quantizer.decode(codes)
+    kept = cosines(stored.astype(np.float32), back)
     found = _nearest(asked, back)
     shared = [len(mine.keys() & theirs.keys()) for mine, theirs in zip(found, exact, strict=True)]
     score = _ndcg(found, judged)
     return QuantizationImpact(
         storage=storage,
-        bytes_per_vector=_size(storage, stored.shape[1]),
-        mean_cosine=float(cosines.mean()),
-        least_cosine=float(cosines.min()),
+        bytes_per_vector=codes.nbytes // len(codes),
+        mean_cosine=float(kept.mean()),
+        least_cosine=float(kept.min()),
         overlap_at_10=float(np.mean(shared) / _TOP),
         ndcg_at_10=score,
         ndcg_at_10_difference=None if score is None or base is None else score - base,
@@ -162,7 +136,3 @@ def _ndcg(found: list[dict[int, float]], judged: Judged | None) -> float | None:
         for query, of in zip(judged.queries, found, strict=True)
     }
     return evaluate(run, judged.qrels, ["nDCG@10"]).mean["nDCG@10"]
-
-
-def _size(storage: Storage, dim: int) -> int:
-    return {"fp16": 2 * dim, "int8": dim + 4, "int8-dim": dim, "binary": (dim + 7) // 8}[storage]

@@ -6,7 +6,6 @@ from semantic_ranker.embedding_quality import (
     clustering_scores,
     quantization_impact,
     retrieval_scores,
-    round_trip,
     similarity_scores,
 )
 from semantic_ranker.embedding_quality.quantization import Judged
@@ -73,13 +72,15 @@ def test_clusters_follow_the_protocol_of_mteb():
 
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.metrics import v_measure_score
+    from threadpoolctl import threadpool_limits
 
     vectors, labels = _unit(60, 5), np.arange(60) % 4
     chooser, values = random.Random(42), []
     model = MiniBatchKMeans(n_clusters=4, batch_size=512, init="k-means++", n_init=1, random_state=42)
-    for _ in range(10):
-        rows = chooser.choices(range(60), k=60)
-        values.append(v_measure_score(labels[rows], model.fit_predict(vectors[rows])))
+    with threadpool_limits(limits=1):
+        for _ in range(10):
+            rows = chooser.choices(range(60), k=60)
+            values.append(v_measure_score(labels[rows], model.fit_predict(vectors[rows])))
     assert clustering_scores(vectors, labels.tolist())["v_measure"] == pytest.approx(np.mean(values))
 
 
@@ -105,7 +106,8 @@ def test_retrieval_has_mteb_names_and_the_right_value():
 
 
 @pytest.mark.parametrize(
-    ("storage", "bytes_per_vector", "least"), [("fp16", 128, 0.9999), ("int8", 68, 0.999), ("int8-dim", 64, 0.999)]
+    ("storage", "bytes_per_vector", "least"),
+    [("fp16", 128, 0.9999), ("int8", 68, 0.999), ("int8-calibrated", 64, 0.999)],
 )
 def test_storage_that_keeps_vectors(storage, bytes_per_vector, least):
     (impact,) = quantization_impact(_unit(20, 64, 1), _unit(300, 64), storages=[storage])
@@ -130,21 +132,16 @@ def test_signs_cost_most_and_the_loss_shows_in_judged_queries():
     assert found["binary"].to_dict()["mean_cosine"] == pytest.approx(np.sqrt(2 / np.pi), abs=0.03)
 
 
-def test_an_outlier_dimension_costs_one_scale_a_vector_more_than_one_range_a_dimension():
-    vectors = _unit(100, 64)
-    vectors[:, 0] += 30
-    by_vector, by_dimension = round_trip(vectors, "int8"), round_trip(vectors, "int8-dim")
-    assert np.abs(by_vector - vectors)[:, 1:].mean() > 5 * np.abs(by_dimension - vectors)[:, 1:].mean()
-
-
-def test_zero_and_constant_vectors_survive_storage():
-    assert round_trip(np.zeros((2, 3)), "int8").tolist() == [[0, 0, 0], [0, 0, 0]]
-    assert round_trip(np.ones((2, 3)), "int8-dim").tolist() == [[1, 1, 1], [1, 1, 1]]
+def test_an_outlier_dimension_costs_one_scale_a_vector_more_than_one_range_a_dimension(caplog):
+    documents = _unit(300, 64)
+    documents[:, 0] += 3
+    by_vector, by_dimension = quantization_impact(_unit(20, 64, 1), documents, storages=["int8", "int8-calibrated"])
+    assert by_vector.overlap_at_10 < by_dimension.overlap_at_10
 
 
 def test_what_cannot_be_stored_or_compared_is_refused():
-    with pytest.raises(InvalidInputError, match="storage out of"):
-        round_trip(np.ones((1, 2)), "int4")
+    with pytest.raises(InvalidInputError, match="codec out of"):
+        quantization_impact(_unit(2, 4), _unit(20, 4), storages=["int4"])
     with pytest.raises(EvaluationError, match="one width"):
         quantization_impact(_unit(2, 4), _unit(20, 5))
     with pytest.raises(EvaluationError, match="one id a vector"):
