@@ -28,10 +28,7 @@ def fit_platt(logits: NDArray[np.float32], relevant: NDArray[np.bool_]) -> tuple
         InvalidInputError: One of the classes is empty.
     """
     count = int(relevant.sum())
-    if count in (0, len(relevant)):
-        raise InvalidInputError(
-            f"Expected relevant and other texts to calibrate on, got {count} of {len(relevant)} relevant."
-        )
+    _check_classes(count, len(relevant))
     centre, spread = float(logits.mean()), float(logits.std()) + 1e-9
     x = np.stack([(logits - centre) / spread, np.ones_like(logits)], 1).astype(np.float64)
     weight = np.where(relevant, 0.5 / count, 0.5 / (len(relevant) - count))
@@ -45,3 +42,33 @@ def fit_platt(logits: NDArray[np.float32], relevant: NDArray[np.bool_]) -> tuple
         theta -= np.linalg.solve(hessian, gradient)
     scale = float(theta[0] / spread)
     return scale, float(theta[1] - scale * centre)
+
+
+def fit_temperature(logits: NDArray[np.float32], relevant: NDArray[np.bool_]) -> float:
+    """Return the ``scale`` of ``sigmoid(scale * logit)`` that minimises the log loss (Guo et al. 2017).
+
+    Both classes weigh the same, as in `fit_platt`. A logit of 0 stays a relevance of 0.5.
+
+    Args:
+        logits: float32 (n,).
+        relevant: bool (n,).
+
+    Raises:
+        InvalidInputError: One of the classes is empty.
+    """
+    count = int(relevant.sum())
+    _check_classes(count, len(relevant))
+    spread = float(np.abs(logits).max()) + 1e-9
+    x = logits.astype(np.float64) / spread
+    weight = np.where(relevant, 0.5 / count, 0.5 / (len(relevant) - count))
+    target = np.where(relevant, (count + 1) / (count + 2), 1 / (len(relevant) - count + 2))
+    scale = 0.0
+    for _ in range(_STEPS):
+        p = 1.0 / (1.0 + np.exp(-scale * x))
+        scale -= float(x @ (weight * (p - target))) / (float((x * x) @ (weight * p * (1 - p))) + 1e-9)
+    return scale / spread
+
+
+def _check_classes(count: int, texts: int) -> None:
+    if count in (0, texts):
+        raise InvalidInputError(f"Expected relevant and other texts to calibrate on, got {count} of {texts} relevant.")

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _UNKNOWN = "Not stated."
 
 
-def model_card(metadata: ModelMetadata, parity: ParityReport, precisions: Sequence[str]) -> str:
+def model_card(metadata: ModelMetadata, parity: ParityReport | None, precisions: Sequence[str]) -> str:
     """Return the Markdown text of a card.
 
     Args:
         metadata: What is said of the model; what is missing is said to be missing.
-        parity: The export's measured parity.
+        parity: The export's measured parity; None for a training run's own weights, which were not exported.
         precisions: Weights in the folder: ``fp32``, ``int8``.
     """
     parts = [
@@ -96,7 +96,9 @@ def _figure(metric: Metric) -> str:
     return f"{metric.value:.3f} [{metric.low:.3f}, {metric.high:.3f}]"
 
 
-def _parity(parity: ParityReport, precisions: Sequence[str]) -> str:
+def _parity(parity: ParityReport | None, precisions: Sequence[str]) -> str:
+    if parity is None:
+        return "None: these are the weights as they were trained. `semantic-ranker export` writes ONNX."
     lines = [f"Checked on {parity.pairs} pairs of {parity.queries} queries when the folder was written:"]
     if "fp32" in precisions:
         lines.append(f"- fp32 ONNX against torch: largest difference of a logit {parity.fp32_max_difference:.1e}")

@@ -1,0 +1,193 @@
+"""Settings of the training of a [CLS] cross-encoder: plain values, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, Self, TypedDict
+
+from semantic_ranker.errors import InvalidInputError
+from semantic_ranker_training.cross_encoder.losses import LOSSES
+
+MixedPrecision = Literal["no", "bf16", "fp16"]
+Calibration = Literal["platt", "temperature", "none"]
+_COUNTS = ("num_epochs", "batch_size", "gradient_accumulation_steps", "lora_r", "lora_alpha", "logging_steps")
+_OPTIONAL_COUNTS = ("keep_layers", "eval_steps", "save_steps", "early_stopping_patience")
+_NOT_NEGATIVE = ("weight_decay", "warmup_ratio", "freeze_layers", "lora_dropout", "margin", "seed")
+_POSITIVE = ("learning_rate", "max_grad_norm", "teacher_temperature", "mnrl_scale")
+_CHOICES = {
+    "loss_function": tuple(LOSSES),
+    "mixed_precision": ("no", "bf16", "fp16"),
+    "calibration": ("platt", "temperature", "none"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingConfig:
+    """How a cross-encoder is trained.
+
+    Attributes:
+        loss_function: One of `losses.LOSSES`.
+        num_epochs: Passes over the queries.
+        batch_size: Queries a step and process; pairs for ``bce`` and ``mse``.
+        learning_rate: Highest, after the warm-up.
+        head_learning_rate: The same of the head, which is new on most bases; None takes ``learning_rate``.
+        warmup_steps: Steps of linear warm-up before the linear decay; None takes ``warmup_ratio``.
+        warmup_ratio: Warm-up as a share of all steps.
+        weight_decay: AdamW's.
+        gradient_accumulation_steps: Batches an optimiser step; what is left at the end is a step too.
+        max_grad_norm: Gradients are clipped to this norm.
+        max_length: Tokens of a pair, specials included. Batches are padded to their own longest pair only.
+        group_size: Texts a query in one row, positives included.
+        mixed_precision: ``bf16`` and ``fp16`` are refused where the device cannot.
+        gradient_checkpointing: Trades time for memory.
+        freeze_layers: Lowest layers that do not learn.
+        freeze_embeddings: Whether the embeddings do not learn.
+        keep_layers: Layers kept, from the lowest; the upper ones are dropped before training. None keeps all.
+        early_stopping_patience: Evaluations without a better nDCG@10 before training stops; None never stops. With
+            validation data the best checkpoint is kept either way.
+        eval_steps: Optimiser steps between evaluations; None is once an epoch.
+        save_steps: Steps between checkpoints; None is at every evaluation.
+        logging_steps: Steps between entries of the log.
+        curriculum: Whether a query's easiest negatives come first and the hardest only towards the end.
+        use_lora: Whether low-rank adapters learn instead of the base; the head always learns and is saved.
+        lora_r: Their rank.
+        lora_alpha: Their scale times the rank.
+        lora_dropout: Their dropout.
+        teacher_temperature: Teacher scores are divided by it before the softmax of ``distil_listnet``.
+        margin: Of ``margin``, in logits.
+        mnrl_scale: Logits are multiplied by it in ``mnrl``.
+        calibration: What is fitted on held-out queries at the end.
+        seed: Of initialisation, sampling and dropout.
+        tensorboard: Whether to write TensorBoard events (package ``tensorboard``).
+        device: ``cpu`` or ``cuda``; None takes what is there.
+
+    Raises:
+        InvalidInputError: A value is out of range.
+    """
+
+    loss_function: str = "listnet"
+    num_epochs: int = 1
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    head_learning_rate: float | None = None
+    warmup_steps: int | None = None
+    warmup_ratio: float = 0.1
+    weight_decay: float = 0.01
+    gradient_accumulation_steps: int = 1
+    max_grad_norm: float = 1.0
+    max_length: int = 256
+    group_size: int = 8
+    mixed_precision: MixedPrecision = "no"
+    gradient_checkpointing: bool = False
+    freeze_layers: int = 0
+    freeze_embeddings: bool = False
+    keep_layers: int | None = None
+    early_stopping_patience: int | None = None
+    eval_steps: int | None = None
+    save_steps: int | None = None
+    logging_steps: int = 10
+    curriculum: bool = False
+    use_lora: bool = False
+    lora_r: int = 8
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    teacher_temperature: float = 1.0
+    margin: float = 1.0
+    mnrl_scale: float = 1.0
+    calibration: Calibration = "platt"
+    seed: int = 0
+    tensorboard: bool = False
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in _COUNTS:
+            _check_count(name, getattr(self, name))
+        for name in _OPTIONAL_COUNTS:
+            if getattr(self, name) is not None:
+                _check_count(name, getattr(self, name))
+        for name in (*_NOT_NEGATIVE, *_POSITIVE):
+            _check_number(name, getattr(self, name), above=name in _POSITIVE)
+        if self.head_learning_rate is not None:
+            _check_number("head_learning_rate", self.head_learning_rate, above=True)
+        _check_count("group_size", self.group_size, least=2)
+        _check_count("max_length", self.max_length, least=8)
+        for name, known in _CHOICES.items():
+            if getattr(self, name) not in known:
+                raise InvalidInputError(f"Expected {name} out of {', '.join(known)}, got {getattr(self, name)!r}.")
+        if self.warmup_ratio > 1 or self.lora_dropout >= 1:
+            raise InvalidInputError("Expected warmup_ratio of at most 1 and lora_dropout below 1.")
+        if self.use_lora and (self.freeze_layers or self.freeze_embeddings):
+            raise InvalidInputError("Expected no freezing with use_lora: adapters freeze the whole base already.")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Build from named values; a list becomes a tuple.
+
+        Raises:
+            InvalidInputError: A name is unknown (the nearest known one is named) or a value is out of range.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
+                raise InvalidInputError(f"Unknown setting {name!r} of the training{hint}")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return content
+
+
+class TrainingOptions(TypedDict, total=False):
+    """Names and types of the settings, as keyword arguments of `CrossEncoderTrainer`; see `TrainingConfig`."""
+
+    loss_function: str
+    num_epochs: int
+    batch_size: int
+    learning_rate: float
+    head_learning_rate: float | None
+    warmup_steps: int | None
+    warmup_ratio: float
+    weight_decay: float
+    gradient_accumulation_steps: int
+    max_grad_norm: float
+    max_length: int
+    group_size: int
+    mixed_precision: MixedPrecision
+    gradient_checkpointing: bool
+    freeze_layers: int
+    freeze_embeddings: bool
+    keep_layers: int | None
+    early_stopping_patience: int | None
+    eval_steps: int | None
+    save_steps: int | None
+    logging_steps: int
+    curriculum: bool
+    use_lora: bool
+    lora_r: int
+    lora_alpha: int
+    lora_dropout: float
+    teacher_temperature: float
+    margin: float
+    mnrl_scale: float
+    calibration: Calibration
+    seed: int
+    tensorboard: bool
+    device: str | None
+
+
+def _check_count(name: str, value: object, least: int = 1) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidInputError(f"Expected {name} to be a whole number of {least} or more, got {value!r}.")
+
+
+def _check_number(name: str, value: object, *, above: bool) -> None:
+    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    if not good or value < 0 or (above and value == 0):  # type: ignore[operator]  # `good` says that it is a number
+        raise InvalidInputError(f"Expected {name} {'above 0' if above else 'of 0 or more'}, got {value!r}.")

@@ -1,0 +1,222 @@
+"""Runs sentence-transformers' trainer on prepared rows: arguments, callbacks, checkpoints that can be trusted."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import logging
+import math
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.cross_encoder import CrossEncoderTrainer as LibraryTrainer
+from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
+from torch.utils.data import SequentialSampler
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
+
+from semantic_ranker.errors import InvalidInputError, NonFiniteScoreError, StorageError
+from semantic_ranker_training.cross_encoder.config import TrainingConfig
+from semantic_ranker_training.cross_encoder.evaluator import PRIMARY, RankingEvaluator
+from semantic_ranker_training.cross_encoder.losses import build_loss
+from semantic_ranker_training.cross_encoder.model import head_names
+from semantic_ranker_training.cross_encoder.rows import Schedule
+
+if TYPE_CHECKING:
+    from sentence_transformers import CrossEncoder
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS = "checkpoints"
+_COMPLETE = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+
+
+def run_trainer(
+    model: CrossEncoder, schedule: Schedule, folder: Path, *, evaluator: RankingEvaluator | None = None
+) -> list[dict[str, Any]]:
+    """Train in place; continue from the last complete checkpoint below ``folder`` if there is one.
+
+    Args:
+        model: The model; at the end it holds the best weights by nDCG@10, or the last ones without an evaluator.
+        schedule: What is trained on, in which order.
+        folder: Of the run; checkpoints are kept in ``checkpoints`` below it.
+        evaluator: Measures the model as it learns.
+
+    Returns:
+        The log: dicts with ``step``, ``epoch`` and figures.
+
+    Raises:
+        NonFiniteScoreError: The loss became NaN or infinite.
+        StorageError: A checkpoint could not be written; earlier ones are untouched.
+    """
+    config, rows = schedule.config, Dataset.from_list(list(schedule.rows()))
+    last = last_checkpoint(folder / CHECKPOINTS)
+    trainer = LibraryTrainer(
+        model=model,
+        args=_arguments(
+            config,
+            len(rows),
+            folder / CHECKPOINTS,
+            evaluated=evaluator is not None,
+            fresh=last is None,
+            head=[] if config.head_learning_rate is None else head_names(model.model),
+        ),
+        train_dataset=rows,
+        loss=build_loss(model, config, pos_weight=schedule.pos_weight()),
+        evaluator=evaluator,
+        callbacks=_callbacks(config, evaluator),
+    )
+    trainer.remove_callback(PrinterCallback)
+    with _storage_errors(folder / CHECKPOINTS):
+        trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    scale = config.num_epochs
+    return [{**entry, "epoch": round(entry["epoch"] * scale, 4)} for entry in trainer.state.log_history]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that was written whole; a process killed while writing one leaves half of it."""
+    steps = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()}
+    return next((steps[step] for step in sorted(steps, reverse=True) if _is_complete(steps[step])), None)
+
+
+def _is_complete(folder: Path) -> bool:
+    weights = any((folder / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors"))
+    if (
+        not weights
+        or not any(folder.glob("rng_state*.pth"))
+        or not all((folder / name).is_file() for name in _COMPLETE)
+    ):
+        return False
+    try:
+        json.loads((folder / _COMPLETE[0]).read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return True
+
+
+def _arguments(
+    config: TrainingConfig, rows: int, folder: Path, *, evaluated: bool, fresh: bool, head: list[str]
+) -> CrossEncoderTrainingArguments:
+    processes = max(1, int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1)
+    batches = math.ceil(rows / (config.batch_size * processes))
+    steps = math.ceil(batches / config.gradient_accumulation_steps)
+    an_epoch = max(1, math.ceil(steps / config.num_epochs))
+    eval_steps = config.eval_steps or min(an_epoch, config.save_steps or an_epoch)
+    save_steps = config.save_steps or eval_steps
+    if evaluated and save_steps % eval_steps:
+        raise InvalidInputError(
+            f"Expected save_steps to be a multiple of eval_steps, so that the best weights are kept, got {save_steps} "
+            f"and {eval_steps}."
+        )
+    warmup = config.warmup_steps if config.warmup_steps is not None else math.ceil(config.warmup_ratio * steps)
+    return CrossEncoderTrainingArguments(
+        output_dir=str(folder),
+        # The rows of all epochs lie one after the other.
+        num_train_epochs=1,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        learning_rate_mapping={rf"\.({'|'.join(head)})\.": config.head_learning_rate} if head else {},
+        warmup_steps=warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.mixed_precision == "bf16",
+        fp16=config.mixed_precision == "fp16",
+        **_checkpointing(config),
+        batch_sampler=_in_order,
+        eval_strategy="steps" if evaluated else "no",
+        eval_steps=eval_steps if evaluated else None,
+        eval_on_start=evaluated and fresh,
+        save_strategy="steps",
+        save_steps=save_steps,
+        save_total_limit=2,
+        load_best_model_at_end=evaluated,
+        metric_for_best_model=f"eval_{PRIMARY}" if evaluated else None,
+        greater_is_better=True if evaluated else None,
+        logging_steps=config.logging_steps,
+        logging_nan_inf_filter=False,
+        report_to=_reporters(config),
+        disable_tqdm=not sys.stderr.isatty(),
+        use_cpu=not torch.cuda.is_available() or config.device == "cpu",
+        # Two heads of one step make DDP mark the same variable ready twice otherwise.
+        ddp_find_unused_parameters=False,
+        seed=config.seed,
+        data_seed=config.seed,
+    )
+
+
+def _checkpointing(config: TrainingConfig) -> dict[str, Any]:
+    if not config.gradient_checkpointing:
+        return {}
+    known = CrossEncoderTrainingArguments.__dataclass_fields__
+    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+
+
+def _callbacks(config: TrainingConfig, evaluator: RankingEvaluator | None) -> list[TrainerCallback]:
+    found: list[TrainerCallback] = [_FiniteLoss()]
+    if evaluator is not None and config.early_stopping_patience is not None:
+        found.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping_patience))
+    return found
+
+
+class _FiniteLoss(TrainerCallback):  # type: ignore[misc]  # transformers is not analysed
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        for name in ("loss", "grad_norm"):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(float(value)):
+                raise NonFiniteScoreError(
+                    f"Expected a finite {name}, got {value} at step {state.global_step}: lower learning_rate, or take "
+                    "mixed_precision='no'."
+                )
+        if logs:
+            logger.info("step %d: %s", state.global_step, {key: logs[key] for key in sorted(logs)})
+
+
+def _in_order(dataset: Dataset, batch_size: int, drop_last: bool, **options: Any) -> DefaultBatchSampler:
+    return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last, **options)
+
+
+def _reporters(config: TrainingConfig) -> list[str]:
+    if not config.tensorboard:
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ModuleNotFoundError("tensorboard=True needs the package tensorboard: pip install tensorboard")
+    return ["tensorboard"]
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    """Turn the several errors of a full disk into one of ours, and remove what is half-written."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_storage(error):
+            raise
+        for path in folder.glob("checkpoint-*"):
+            if not _is_complete(path):
+                shutil.rmtree(path, ignore_errors=True)
+        raise StorageError(
+            f"Cannot write a checkpoint below {str(folder)!r} ({type(error).__name__}: {error}): free some space; the "
+            "run continues from its last complete checkpoint."
+        ) from error
+
+
+def _is_storage(error: Exception) -> bool:
+    # torch and safetensors report a full disk as RuntimeError and SafetensorError.
+    words = str(error).lower()
+    known = (
+        "no space left",
+        "file too large",
+        "pytorchstreamwriter",
+        "i/o error",
+        "file write failed",
+        "enforce fail at inline_container",
+    )
+    return isinstance(error, OSError) or any(word in words for word in known)
