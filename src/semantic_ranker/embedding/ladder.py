@@ -157,11 +157,11 @@ class Ladder:
         causes = [step.breaker.cause for step in self._steps]
         listed = "; ".join(f"{step.rung.name}: {said(cause)}" for step, cause in zip(self._steps, causes, strict=True))
         known = [cause for cause in causes if cause is not None]
-        if len(known) == 1 and len(self._steps) == 1 and isinstance(known[0], SemanticRankerError):
+        if len(self._steps) == 1 and isinstance(known[0], (SemanticRankerError, ImportError)):
             raise known[0]
         for later, earlier in pairwise(known):
             if later is not earlier and later.__cause__ is None and earlier.__cause__ is None:
                 later.__cause__ = earlier
         failure = EmbeddingError(f"No way is left to embed ({listed}).")
-        failure.__cause__ = known[0] if known else None
+        failure.__cause__ = known[0]
         return failure

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from semantic_ranker._extras import requires_extra
 from semantic_ranker.backends.static import KIND as STATIC_KIND
 from semantic_ranker.backends.static import StaticBackend
-from semantic_ranker.embedding import sources
-from semantic_ranker.embedding.backend import OpenedBackend, TextBackend
-from semantic_ranker.embedding.decision import PrecisionDecision, decide
+from semantic_ranker.embedding.backend import OpenedBackend
+from semantic_ranker.embedding.decision import PrecisionDecision
+from semantic_ranker.embedding.encoder import Encoder
 from semantic_ranker.embedding.folder import EmbedderFolder, kind_of
 from semantic_ranker.embedding.ladder import Rung
 from semantic_ranker.embedding.machine import Machine
-from semantic_ranker.embedding.onnx import OnnxEmbedder
-from semantic_ranker.embedding.texts import TextTokenizer
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
-from semantic_ranker.model_folder import Precision, sha256
+from semantic_ranker.model_folder import Precision
 from semantic_ranker.spaces import EmbeddingSpace
 
 if TYPE_CHECKING:
@@ -60,8 +55,8 @@ def ways(source: Source, options: EmbedderOptions, machine: Machine | None = Non
         return _only("use", "fp32", functools.partial(_open_use, source, options), options)
     if kind_of(source.path) == STATIC_KIND:
         return _only("static", "int8", functools.partial(_open_static, source, options), options)
-    folder = EmbedderFolder.open(source.path, source.name)
-    return _Encoder(source, folder, options).ways(machine)
+    rungs, decision = Encoder(source, EmbedderFolder.open(source.path, source.name), options).ways(machine)
+    return Ways(tuple(rungs), decision)
 
 
 def _only(name: str, precision: Precision, open_: functools.partial[OpenedBackend], options: EmbedderOptions) -> Ways:
@@ -91,7 +86,7 @@ def _open_static(source: Source, options: EmbedderOptions) -> OpenedBackend:
         query_prompt=str(prompts.get("query", "")),
         document_prompt=str(prompts.get("document", "")),
     )
-    return OpenedBackend(backend, _asked(space, options, _spec_dims(source)))
+    return OpenedBackend(backend, options.applied_to(space, source.dimensions))
 
 
 def _open_use(source: Source, options: EmbedderOptions) -> OpenedBackend:
@@ -107,193 +102,4 @@ def _open_use(source: Source, options: EmbedderOptions) -> OpenedBackend:
         pooling="model",
         max_length=0,
     )
-    return OpenedBackend(backend, _asked(space, options, _spec_dims(source)))
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoder:
-    """A bi-encoder's folder with what the caller asked of it."""
-
-    source: Source
-    folder: EmbedderFolder
-    options: EmbedderOptions
-
-    def ways(self, machine: Machine | None) -> Ways:
-        """Return the rungs from the chosen precision up, then torch."""
-        onnx = self if self._precisions() or self.options.backend == "torch" else self._exported()
-        if onnx is not self:
-            return onnx.ways(machine)
-        decision = self._decide(machine)
-        rungs = list(self._rungs(decision))
-        if not rungs:
-            # Says what there is, and what to do.
-            self.folder.files.weights(self.options.precision)
-        return Ways(tuple(rungs if self.options.fallback else rungs[:1]), decision)
-
-    def _precisions(self) -> tuple[Precision, ...]:
-        kinds: tuple[Precision, ...] = ("int8", "fp32", "fp16")
-        return tuple(kind for kind in kinds if self.folder.has(kind))
-
-    def _exported(self) -> _Encoder:
-        """Return the model's ONNX export if there is one, or can be; itself where only torch can run it."""
-        can_torch = self.folder.has_safetensors and sources.has_package("torch")
-        wanted = self.options.backend == "onnx" or sources.has_package("semantic_ranker_training")
-        if not self.folder.has_safetensors or not wanted:
-            return self
-        path = self.folder.files.path
-        try:
-            target = sources.export_once(path, self.folder.settings.name, self.folder.files.read(_WEIGHTS).sha256)
-        except (ModuleNotFoundError, AttributeError) as error:
-            if self.options.backend == "onnx" or not can_torch:
-                raise
-            logger.info("%s runs in torch: %s", self.folder.settings.name, error)
-            return replace(self, options=replace(self.options, backend="torch"))
-        return _Encoder(self.source, EmbedderFolder.open(target), self.options)
-
-    def _decide(self, machine: Machine | None) -> PrecisionDecision:
-        options = self.options
-        device = "cuda" if options.device == "cuda" else "cpu"
-        if options.decision is not None:
-            return options.decision
-        if options.precision != "auto":
-            return PrecisionDecision(
-                precision=options.precision, device=device, reasons=("asked for",), chosen_by="caller"
-            )
-        if options.backend == "torch" and options.device == "cpu":
-            return PrecisionDecision(precision="fp32", reasons=("torch runs fp32 on a CPU",))
-        machine = machine or Machine.here(gpu=options.backend == "torch" or options.device == "cuda")
-        spec = self.source.spec
-        decision = decide(
-            self._precisions() if options.backend != "torch" else ("fp32",),
-            machine,
-            megabytes=spec.megabytes.get("fp32") if spec else None,
-            canary_cosine=self._measured(),
-            floor=options.floor,
-        )
-        logger.info(
-            "%s: %s on %s (%s)", self.folder.settings.name, decision.precision, decision.device, decision.reasons
-        )
-        return decision
-
-    def _measured(self) -> dict[str, float]:
-        """Return what the export measured of int8, from the manifest."""
-        parity = (self.folder.files.manifest or {}).get("parity")
-        found = parity.get("int8_min_cosine") if isinstance(parity, dict) else None
-        return {"int8": float(found)} if isinstance(found, (int, float)) else {}
-
-    def _rungs(self, decision: PrecisionDecision) -> list[Rung]:
-        torch = self.options.backend != "onnx" and self.folder.has_safetensors and sources.has_package("torch")
-        rungs: list[Rung] = []
-        if torch and decision.device == "cuda":
-            rungs.append(
-                Rung(f"torch {decision.precision} cuda", functools.partial(self._torch, decision.precision, "cuda"))
-            )
-        if self.options.backend != "torch":
-            order: tuple[Precision, ...] = ("int8", "fp16", "fp32")
-            first = decision.precision if decision.device == "cpu" else "int8"
-            for precision in order[order.index(first) :]:
-                if self.folder.has(precision):
-                    rungs.append(Rung(f"onnx {precision}", functools.partial(self._onnx, precision)))
-        if torch:
-            rungs.append(Rung("torch fp32", functools.partial(self._torch, "fp32", "cpu")))
-        return rungs
-
-    def _onnx(self, precision: Precision) -> OpenedBackend:
-        name, _ = self.folder.files.weights(precision)
-        file = self.folder.files.read(name)
-        tokenizer, digest = self._tokenizer()
-        backend = OnnxEmbedder(
-            file,
-            tokenizer,
-            self.folder.settings,
-            precision=precision,
-            threads=self.options.threads,
-            token_budget=self.options.token_budget,
-        )
-        return self._opened(backend, backend.dim, digest, graph=file.sha256)
-
-    def _torch(self, precision: Precision, device: str) -> OpenedBackend:
-        with requires_extra("torch"):
-            from semantic_ranker.backends.torch_embedder import TorchEmbedder
-        for name in (_WEIGHTS, *(f"{path}/{_WEIGHTS}" for path in self.folder.settings.dense)):
-            self.folder.files.read(name)  # verifies; torch then reads the folder itself
-        tokenizer, digest = self._tokenizer()
-        backend = TorchEmbedder(
-            self.folder.files.path, tokenizer, self.folder.settings, device=device, precision=precision
-        )
-        return self._opened(backend, backend.dim, digest)
-
-    def _tokenizer(self) -> tuple[TextTokenizer, str]:
-        settings = self.folder.settings
-        max_length = self.options.max_length or settings.max_length
-        if max_length > settings.length_limit:
-            raise InvalidInputError(
-                f"Expected max_length of at most {settings.length_limit}, which is what {settings.name} can read, "
-                f"got {max_length}."
-            )
-        file = self.folder.files.read("tokenizer.json")
-        return TextTokenizer(file.content, max_length=max_length, lower_case=settings.lower_case), file.sha256
-
-    def _opened(self, backend: TextBackend, dim: int, tokenizer: str, *, graph: str = "") -> OpenedBackend:
-        settings, spec = self.folder.settings, self.source.spec
-        weights = self._weights() or graph
-        space = EmbeddingSpace(
-            model=settings.name,
-            weights=weights,
-            tokenizer=tokenizer,
-            dim=dim,
-            backend=backend.name,
-            precision=backend.precision,
-            graph=graph if graph != weights else "",
-            pooling="+".join((*settings.pooling, *(["dense"] if settings.dense else []))),
-            normalize=settings.normalize,
-            max_length=self.options.max_length or settings.max_length,
-            query_prompt=settings.query_prompt or (spec.query_prompt if spec else ""),
-            document_prompt=settings.document_prompt or (spec.document_prompt if spec else ""),
-        )
-        return OpenedBackend(backend, _asked(space, self.options, self._trained_for()))
-
-    def _trained_for(self) -> tuple[int, ...]:
-        return self.folder.settings.matryoshka or _spec_dims(self.source)
-
-    def _weights(self) -> str:
-        """Return the hash that all precisions of the model share: of the safetensors, else of the fp32 graph."""
-        files = self.folder.files
-        listed = (files.manifest or {}).get("weights_sha256")
-        if isinstance(listed, str) and listed:
-            return listed
-        for name in (_WEIGHTS, *(files.weights("fp32")[:1] if self.folder.has("fp32") else ())):
-            entry = (files.manifest or {}).get("files", {}).get(name)
-            if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):
-                return str(entry["sha256"])
-            if (files.path / name).is_file():
-                stat = (files.path / name).stat()
-                return _hash_of(files.path / name, stat.st_mtime_ns, stat.st_size)
-        return ""
-
-
-def _spec_dims(source: Source) -> tuple[int, ...]:
-    return source.spec.matryoshka if source.spec is not None else ()
-
-
-@functools.lru_cache(maxsize=16)
-def _hash_of(path: Path, modified_ns: int, size: int) -> str:
-    return sha256(path.read_bytes())
-
-
-def _asked(space: EmbeddingSpace, options: EmbedderOptions, trained_for: Sequence[int]) -> EmbeddingSpace:
-    """Return the space with the caller's own prompts and dimension."""
-    asked = {"query_prompt": options.query_prompt, "document_prompt": options.document_prompt}
-    space = replace(space, **{name: prompt for name, prompt in asked.items() if prompt is not None})
-    dim = options.truncate_dim
-    if dim is None or dim == space.dim:
-        return space
-    if dim > space.dim:
-        raise InvalidInputError(f"Expected truncate_dim of at most {space.dim}, got {dim}.")
-    if dim not in trained_for and not options.allow_lossy_truncation:
-        can = f"can be cut to {', '.join(map(str, trained_for))}" if trained_for else "was not trained to be cut"
-        raise InvalidInputError(
-            f"Expected truncate_dim None for {space.model!r}, which {can}, got {dim}: vectors lose neighbours (of 384 "
-            "dimensions, 256 kept 80 % of the nearest ten); use allow_lossy_truncation=True if that is acceptable."
-        )
-    return replace(space, dim=dim, truncate_dim=dim)
+    return OpenedBackend(backend, options.applied_to(space, source.dimensions))

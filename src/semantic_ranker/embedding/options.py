@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Literal
 
 from semantic_ranker.embedding.decision import PrecisionDecision
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.model_folder import Precision
+from semantic_ranker.spaces import EmbeddingSpace
 
 Role = Literal["q", "d"]
 """``q`` for queries, ``d`` for documents."""
@@ -68,3 +70,29 @@ class EmbedderOptions:
         """Return the options that differ from their defaults."""
         defaults = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+    def applied_to(self, space: EmbeddingSpace, trained_for: Sequence[int]) -> EmbeddingSpace:
+        """Return a model's own space with the caller's prompts and dimension.
+
+        Args:
+            space: The model's own.
+            trained_for: Dimensions that its vectors may be cut to.
+
+        Raises:
+            InvalidInputError: ``truncate_dim`` is more than the model has, or loses what was not allowed to be lost.
+        """
+        asked = {"query_prompt": self.query_prompt, "document_prompt": self.document_prompt}
+        space = replace(space, **{name: prompt for name, prompt in asked.items() if prompt is not None})
+        dim = self.truncate_dim
+        if dim is None or dim == space.dim:
+            return space
+        if dim > space.dim:
+            raise InvalidInputError(f"Expected truncate_dim of at most {space.dim}, got {dim}.")
+        if dim not in trained_for and not self.allow_lossy_truncation:
+            can = f"can be cut to {', '.join(map(str, trained_for))}" if trained_for else "was not trained to be cut"
+            raise InvalidInputError(
+                f"Expected truncate_dim None for {space.model!r}, which {can}, got {dim}: vectors would lose "
+                "neighbours (256 of 384 dimensions kept 80 % of the nearest ten); use allow_lossy_truncation=True if "
+                "that is acceptable."
+            )
+        return replace(space, dim=dim, truncate_dim=dim)

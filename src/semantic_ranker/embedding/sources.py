@@ -38,6 +38,11 @@ class Source:
     path: Path | None
     spec: ModelSpec | None = None
 
+    @property
+    def dimensions(self) -> tuple[int, ...]:
+        """Dimensions that the catalogue says its vectors may be cut to."""
+        return self.spec.matryoshka if self.spec is not None else ()
+
 
 def locate(options: EmbedderOptions) -> Source:
     """Return where the model that the options name is.
