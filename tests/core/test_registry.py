@@ -257,7 +257,7 @@ def test_retraining_is_refused_before_anything_is_written(root, tmp_path):
     write_model(root / "bare", name="bare", training={})
     for reference, message, options in (
         ("bare", "no recipe|found none", {}),
-        ("mine", "folder of data", {"data": tmp_path / "nothing"}),
+        ("mine", "Expected data to learn from", {"data": tmp_path / "nothing"}),
         ("mine", "KEY=VALUE", {"overrides": ["stepz=3"]}),
         ("mine", "new or empty folder", {"out": root / "vectors"}),
     ):

@@ -52,7 +52,7 @@ def _add_compare(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def _add_retrain(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     retrain = actions.add_parser("retrain", help="run the recipe in a model's manifest again, into a new version")
     retrain.add_argument("name", metavar="NAME", help="NAME, NAME@VERSION or a folder")
-    retrain.add_argument("--data", required=True, metavar="DIR", help="folder of the recipe's data, the same or newer")
+    retrain.add_argument("--data", metavar="PATH", help="what the recipe learns from, the same as then or newer")
     retrain.add_argument("--out", metavar="DIR", help="folder of the new version (default: ROOT/NAME-VERSION)")
     retrain.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="overrides", help="change a key of the recipe"

@@ -8,8 +8,9 @@ from semantic_ranker.feedback.export import (
     write_judgments,
     write_pairs,
 )
-from semantic_ranker.feedback.log import FeedbackLog, Reading
+from semantic_ranker.feedback.log import FeedbackLog
 from semantic_ranker.feedback.metrics import FeedbackMetrics, IntentMetrics, Percentiles, Share, measure
+from semantic_ranker.feedback.reading import Reading
 from semantic_ranker.feedback.records import Interaction, Retrieved, Review
 
 __all__ = [

@@ -141,7 +141,7 @@ class ModelRegistry:
         self,
         reference: str | os.PathLike[str],
         *,
-        data: str | os.PathLike[str],
+        data: str | os.PathLike[str] | None = None,
         out: str | os.PathLike[str] | None = None,
         overrides: Sequence[str] = (),
     ) -> Retraining:
@@ -149,9 +149,10 @@ class ModelRegistry:
 
         Args:
             reference: The model, as for `get`.
-            data: Folder of the recipe's files, the same as then or newer.
+            data: File or folder that the recipe learns from, the same as then or newer; None for a recipe that needs
+                none.
             out: Folder of the new version; None is ``NAME-VERSION`` below the registry's.
-            overrides: ``key=value`` of the recipe, the value in JSON or a word.
+            overrides: ``key=value`` of the recipe, as for the trainer.
 
         Raises:
             InvalidInputError: The model is not there or has no recipe, or an argument does not fit.
@@ -160,8 +161,8 @@ class ModelRegistry:
         """
         from semantic_ranker.registry.retraining import retrain_entry
 
-        target = None if out is None else Path(out)
-        return retrain_entry(self, self.get(reference), data=Path(data), out=target, overrides=overrides)
+        source, target = (None if path is None else Path(path) for path in (data, out))
+        return retrain_entry(self, self.get(reference), data=source, out=target, overrides=overrides)
 
 
 def _folders(root: Path, depth: int = _DEPTH) -> Iterator[Path]:

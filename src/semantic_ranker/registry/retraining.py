@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,8 +19,6 @@ from semantic_ranker.registry.entries import ModelEntry, read_entry, version_key
 
 if TYPE_CHECKING:
     from semantic_ranker.registry.catalog import ModelRegistry
-
-_STEPS = ("recipe", "pairs", "passages", "data_sha256", "held_out", "versions")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,29 +59,29 @@ def retrain_entry(
     registry: ModelRegistry,
     parent: ModelEntry,
     *,
-    data: str | Path,
-    out: str | Path | None,
+    data: Path | None,
+    out: Path | None,
     overrides: Sequence[str],
 ) -> Retraining:
     """Return what `ModelRegistry.retrain` promises, of an entry."""
-    recipe = _with_overrides(_recipe(parent), overrides)
-    if not Path(data).is_dir():
-        raise InvalidInputError(f"Expected a folder of data at {str(data)!r}, found none.")
-    version = next_version([entry.version for entry in [parent, *registry.entries()] if entry.name == parent.name])
-    target = Path(out) if out is not None else registry.root / f"{parent.name}-{version}"
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if not parent.lineage.recipe:
         raise InvalidInputError(
-            f"Expected a new or empty folder at {str(target)!r}, found content: give another --out."
+            f"Expected a recipe in the manifest of {parent.reference}, found none: train it with a recipe of this "
+            "project once, which records it."
         )
-    # The steps of a killed run are kept beside the result, so that the next one goes on from there.
-    steps = target.parent / f".{target.name}.run"
+    if data is not None and not data.exists():
+        raise InvalidInputError(f"Expected data to learn from at {str(data)!r}, found none.")
+    version = next_version([entry.version for entry in [parent, *registry.entries()] if entry.name == parent.name])
+    target = out if out is not None else registry.root / f"{parent.name}-{version}"
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InvalidInputError(f"Expected a new or empty folder at {str(target)!r}, found content: give another.")
+    recipe: dict[str, Any] = json.loads(json.dumps(parent.lineage.recipe))
+    _check_keys(recipe, overrides)
     with requires_extra("training"):
-        if "teacher_weights" in recipe:
-            _run_interaction(parent, recipe, Path(data), steps, target, version)
-        else:
-            importlib.import_module("semantic_ranker_training.run").run_recipe(recipe, data=Path(data), out=target)
-    _stamp(target, parent, version)
-    shutil.rmtree(steps, ignore_errors=True)
+        # By name, so that the core never imports training.
+        run = importlib.import_module("semantic_ranker_training.run")
+        run.run_recipe(recipe, data=data, out=target, overrides=overrides)
+    _stamp(target, parent, version, data)
     entry = read_entry(target)
     if entry.problem:
         raise ModelLoadError(f"The new version in {str(target)!r} cannot be used: {entry.problem}")
@@ -104,80 +102,34 @@ def next_version(versions: Sequence[str]) -> str:
     return f"{major}.{minor + 1}.0"
 
 
-def _recipe(parent: ModelEntry) -> dict[str, Any]:
-    if not parent.lineage.recipe:
-        raise InvalidInputError(
-            f"Expected a recipe in the manifest of {parent.reference}, found none: train it with a recipe of this "
-            "project once, which records it."
-        )
-    recipe: dict[str, Any] = json.loads(json.dumps(parent.lineage.recipe))
-    return recipe
-
-
-def _with_overrides(recipe: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+def _check_keys(recipe: Mapping[str, Any], overrides: Sequence[str]) -> None:
     for override in overrides:
-        key, separator, text = override.partition("=")
-        if not separator or key not in recipe:
-            raise InvalidInputError(
-                f"Expected KEY=VALUE with a key of the recipe ({', '.join(recipe)}), got {override!r}."
-            )
-        try:
-            recipe[key] = json.loads(text)
-        except ValueError:
-            recipe[key] = text  # a word needs no quotes
-    return recipe
+        key, separator, _ = override.partition("=")
+        if not separator or key.strip() not in recipe:
+            known = ", ".join(recipe)
+            raise InvalidInputError(f"Expected KEY=VALUE with a key of the recipe ({known}), got {override!r}.")
 
 
-def _run_interaction(
-    parent: ModelEntry, recipe: Mapping[str, Any], data: Path, steps: Path, target: Path, version: str
-) -> None:
-    config, train, export, manifest = (
-        importlib.import_module(f"semantic_ranker_training.{name}")
-        for name in ("config", "train", "export", "manifest")
-    )
-    write_atomically(steps / "recipe.toml", _toml(recipe))
-    resolved = config.Recipe.from_toml(steps / "recipe.toml")
-    model = train.RerankerRun(resolved, data, steps / "run").run()
-    run = json.loads((steps / "run" / "training.json").read_text(encoding="utf-8"))
-    said = json.loads((parent.path / MANIFEST).read_text(encoding="utf-8"))
-    metadata = manifest.ModelMetadata(
-        name=parent.name,
-        version=version,
-        base_model=parent.lineage.base_model,
-        license=said.get("license", "unknown"),
-        languages=parent.languages,
-        max_query_tokens=said.get("max_query_tokens"),
-        activation=said.get("activation"),
-        scale=run["calibration"]["scale"],
-        bias=run["calibration"]["bias"],
-        description=f"{parent.reference}, trained again by its own recipe.",
-        recipe=f"{resolved.steps} steps of listwise distillation; the recipe is in {MANIFEST}.",
-        data=tuple(
-            manifest.DataSource(
-                name=name, license="as its files say", use=f"{count} queries", sha256=run["data_sha256"][name]
-            )
-            for name, count in run["pairs"].items()
-        ),
-        limits=("Not measured yet: compare it with its parent on judged queries before it is used.",),
-        training={key: run[key] for key in _STEPS},
-    )
-    kept = [kind for kind in ("fp32", "int8") if kind in parent.precisions] or ["int8"]
-    tokenizer = train.base_folder(resolved.base) / "tokenizer.json"
-    export.export_model(model, target, precisions=kept, metadata=metadata, tokenizer=tokenizer)
-
-
-def _stamp(folder: Path, parent: ModelEntry, version: str) -> None:
+def _stamp(folder: Path, parent: ModelEntry, version: str, data: Path | None) -> None:
     path = folder / MANIFEST
-    content = json.loads(path.read_text(encoding="utf-8"))
-    content["version"] = version
-    content["parent"] = parent.reference
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelLoadError(f"Expected {MANIFEST} in the new folder {str(folder)!r}, found none.") from error
+    content["name"], content["version"], content["parent"] = parent.name, version, parent.reference
     content["created"] = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    training = content.setdefault("training", {})
+    if data is not None and not training.get("data_sha256"):
+        training["data_sha256"] = {"data": _digest(data)}
     write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _toml(recipe: Mapping[str, Any]) -> str:
-    # JSON's strings, numbers, booleans and arrays are TOML's, too.
-    lines = [f"{key} = {json.dumps(value)}" for key, value in recipe.items() if key != "sources"]
-    for source in recipe.get("sources", []):
-        lines += ["[[sources]]", *(f"{key} = {json.dumps(value)}" for key, value in source.items())]
-    return "\n".join(lines) + "\n"
+def _digest(data: Path) -> str:
+    """Return the sha256, in hex, of a file, or of the names and contents of all files of a folder."""
+    paths = [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.is_file())
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(b"" if path == data else path.relative_to(data).as_posix().encode())
+        with path.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
