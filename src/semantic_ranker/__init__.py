@@ -10,12 +10,16 @@ from semantic_ranker._version import __version__
 if TYPE_CHECKING:
     from semantic_ranker.bm25 import BM25Index
     from semantic_ranker.cross_encoder import CrossEncoder
+    from semantic_ranker.embedder import Embedder
+    from semantic_ranker.embedding.choice import choose_model
     from semantic_ranker.errors import (
+        EmbeddingError,
         EvaluationError,
         InvalidInputError,
         ModelLoadError,
         NonFiniteScoreError,
         SemanticRankerError,
+        SpaceMismatchError,
     )
     from semantic_ranker.evaluation import (
         Comparison,
@@ -27,13 +31,17 @@ if TYPE_CHECKING:
         evaluate,
     )
     from semantic_ranker.ranking import RankedText
+    from semantic_ranker.spaces import EmbeddingSpace
 
 # Names are loaded at first use: an application that only scores never imports the evaluation's libraries.
 _HOME = {
     "BM25Index": "bm25",
     "Comparison": "evaluation",
     "CrossEncoder": "cross_encoder",
+    "Embedder": "embedder",
     "EmbedderEvaluator": "evaluation",
+    "EmbeddingError": "errors",
+    "EmbeddingSpace": "spaces",
     "Evaluation": "evaluation",
     "EvaluationError": "errors",
     "InvalidInputError": "errors",
@@ -43,6 +51,8 @@ _HOME = {
     "RankedText": "ranking",
     "RankerEvaluator": "evaluation",
     "SemanticRankerError": "errors",
+    "SpaceMismatchError": "errors",
+    "choose_model": "embedding.choice",
     "compare": "evaluation",
     "evaluate": "evaluation",
 }
@@ -51,7 +61,10 @@ __all__ = [
     "BM25Index",
     "Comparison",
     "CrossEncoder",
+    "Embedder",
     "EmbedderEvaluator",
+    "EmbeddingError",
+    "EmbeddingSpace",
     "Evaluation",
     "EvaluationError",
     "InvalidInputError",
@@ -61,7 +74,9 @@ __all__ = [
     "RankedText",
     "RankerEvaluator",
     "SemanticRankerError",
+    "SpaceMismatchError",
     "__version__",
+    "choose_model",
     "compare",
     "evaluate",
 ]
