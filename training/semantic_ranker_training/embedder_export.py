@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,17 @@ from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
 from semantic_ranker.embedding.folder import KIND, EmbedderFolder
 from semantic_ranker.embedding.onnx import OnnxEmbedder
 from semantic_ranker.embedding.texts import TextTokenizer
-from semantic_ranker.errors import ModelLoadError
+from semantic_ranker.errors import InvalidInputError, ModelLoadError
 from semantic_ranker.model_folder import VerifiedFile, sha256
 from semantic_ranker_training.encoder_graph import embedder_graph
 from semantic_ranker_training.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
-from semantic_ranker_training.export_options import GRAPHS, Precision, check_apart, check_precisions
-from semantic_ranker_training.export_report import ExportReport
+from semantic_ranker_training.export_options import GRAPHS, ExportOptions, Precision, check_apart, check_precisions
+from semantic_ranker_training.export_report import ExportReport, Variant
+from semantic_ranker_training.export_timing import interleaved
 from semantic_ranker_training.half import write_fp16
 from semantic_ranker_training.manifest import file_entries, write_manifest
 from semantic_ranker_training.parity_pairs import built_in_texts
+from semantic_ranker_training.quality_gate import QualityGate, QualityReport, measure_quality
 from semantic_ranker_training.staging import staged_folder
 from semantic_ranker_training.vector_parity import VectorReport, Vectors, measure_vectors
 
@@ -47,6 +49,7 @@ _FILES = (
 )
 _OPERATORS = {"Tanh": "Tanh", "Identity": "Identity", "ReLU": "Relu", "GELU": "Gelu", "Sigmoid": "Sigmoid"}
 _BATCHED = 4096
+_TIMED = 12
 
 
 def export_embedder(
@@ -54,10 +57,10 @@ def export_embedder(
     out: str | os.PathLike[str],
     *,
     precisions: Sequence[Precision] = ("fp32", "int8"),
-    int8_row_norm: RowNorm = "all",
     texts: Sequence[str] | None = None,
     name: str | None = None,
     overwrite: bool = False,
+    options: ExportOptions | None = None,
 ) -> ExportReport:
     """Write a bi-encoder's folder.
 
@@ -67,10 +70,10 @@ def export_embedder(
         source: A sentence-transformers folder with ``model.safetensors``; a bare encoder is pooled by its mean.
         out: The folder to write. It appears when it is complete.
         precisions: Graphs to keep. ``int8`` alone leaves the safetensors out, and is small.
-        int8_row_norm: Linear layers whose int8 inputs are normalised row by row.
         texts: For the parity gate, best from the model's own domain; None takes built-in ones.
         name: Name of the model; None takes the source's.
         overwrite: Whether a model folder at ``out`` is replaced.
+        options: How int8 is made, and judged data for the quality gate; ``static`` is for rerankers only.
 
     Returns:
         What was written and measured; ``parity`` is a `vector_parity.VectorReport`.
@@ -83,19 +86,25 @@ def export_embedder(
     """
     check_precisions(precisions)
     check_apart(Path(source), Path(out))
+    asked = options or ExportOptions()
+    if asked.static:
+        raise InvalidInputError("Expected static int8 for a reranker only, got a bi-encoder: leave it out.")
     opened = _open(Path(source), name)
     with staged_folder(Path(out), overwrite=overwrite) as folder:
         _copy(opened, folder)
-        torch = _write_graphs(opened, folder, precisions, int8_row_norm)
-        parity = _parity(opened, folder, built_in_texts() if texts is None else texts, torch).check()
+        torch = _write_graphs(opened, folder, precisions, asked.row_norm)
+        chosen = list(built_in_texts() if texts is None else texts)
+        parity, variants = _compare(opened, folder, chosen, torch)
         weights = sha256((folder / _WEIGHTS).read_bytes())
+        quality = _quality(opened, folder, parity, asked.gate)
         for unwanted in () if "fp32" in precisions else (GRAPHS["fp32"], _WEIGHTS):
             (folder / unwanted).unlink()
         (folder / "README.md").write_text(_card(opened.settings, parity, precisions), encoding="utf-8")
-        write_manifest(folder, _manifest(folder, opened, parity, weights))
-        sizes = {of: int(entry["bytes"]) for of, entry in file_entries(folder).items()}
-    logger.info("wrote %s: %d files, %.1f MB", Path(out).name, len(sizes), sum(sizes.values()) / 1e6)
-    return ExportReport(folder=Path(out), size_bytes=sizes, parity=parity)
+        report = ExportReport(folder=Path(out), size_bytes={}, parity=parity, variants=variants, quality=quality)
+        write_manifest(folder, _manifest(folder, opened, parity, weights) | {"export": report.facts()})
+        report = report.sized({of: int(entry["bytes"]) for of, entry in file_entries(folder).items()})
+    logger.info("wrote %s: %d files, %.1f MB", report.folder.name, len(report.size_bytes), report.megabytes)
+    return report
 
 
 def _open(source: Path, name: str | None) -> EmbedderFolder:
@@ -135,8 +144,8 @@ def _copy(opened: EmbedderFolder, folder: Path) -> None:
             (folder / name).write_bytes(opened.files.read(name).content)
 
 
-def _write_graphs(opened: EmbedderFolder, folder: Path, precisions: Sequence[str], row_norm: RowNorm) -> Vectors | None:
-    """Write the graphs; return the source in torch to compare with, where torch is installed."""
+def _write_graphs(opened: EmbedderFolder, folder: Path, precisions: Sequence[str], row_norm: RowNorm) -> Vectors:
+    """Write the graphs; return the source in torch to compare with."""
     (folder / "onnx").mkdir()
     config, settings = _config(opened), opened.settings
     if not is_bert_like(config):
@@ -197,17 +206,48 @@ def _tokenizer(settings: EmbedderSettings, folder: Path) -> TextTokenizer:
     return TextTokenizer(content, max_length=settings.max_length, lower_case=settings.lower_case)
 
 
-def _parity(opened: EmbedderFolder, folder: Path, texts: Sequence[str], torch: Vectors | None) -> VectorReport:
+def _compare(
+    opened: EmbedderFolder, folder: Path, texts: Sequence[str], torch: Vectors
+) -> tuple[VectorReport, tuple[Variant, ...]]:
     def graph(precision: str, budget: int | None = None) -> OnnxEmbedder:
         path = folder / GRAPHS[precision]
         file = VerifiedFile(path, path.read_bytes(), "")
         settings = replace(opened.settings, normalize=False)  # what the graph itself gives
         tokenizer = _tokenizer(settings, folder)
-        return OnnxEmbedder(file, tokenizer, settings, precision=precision, token_budget=budget)
+        return OnnxEmbedder(file, tokenizer, settings, precision=precision, threads=1, token_budget=budget)
 
-    written = [precision for precision, name in GRAPHS.items() if (folder / name).is_file()]
+    written = {precision: name for precision, name in GRAPHS.items() if (folder / name).is_file()}
+    graphs = {precision: graph(precision) for precision in written}
     logger.info("comparing torch and ONNX on %d texts", len(texts))
-    return measure_vectors(texts, torch, {of: graph(of) for of in written}, graph("fp32", _BATCHED))
+    parity = measure_vectors(texts, torch, graphs, graph("fp32", _BATCHED)).check()
+    timed = texts[:_TIMED]
+    times = interleaved({name: _runs(of, timed) for name, of in {"torch": torch, **graphs}.items()})
+    agreement = {"fp32": parity.fp32_min_cosine, "fp16": parity.fp16_min_cosine, "int8": parity.int8_mean_cosine}
+    sizes = {"torch": _WEIGHTS, **written}
+    return parity, tuple(
+        Variant(
+            name=kind,
+            megabytes=(folder / sizes[kind]).stat().st_size / 1e6,
+            milliseconds=milliseconds,
+            agreement=agreement.get(kind),
+        )
+        for kind, milliseconds in times.items()
+    )
+
+
+def _runs(vectors: Vectors, texts: Sequence[str]) -> list[Callable[[], object]]:
+    return [lambda text=text: vectors.run([text]) for text in texts]  # type: ignore[misc]
+
+
+def _quality(
+    opened: EmbedderFolder, folder: Path, parity: VectorReport, gate: QualityGate | None
+) -> QualityReport | None:
+    if gate is None:
+        return None
+    # The runtime opens the folder as a user will; this manifest is replaced when all figures are known.
+    write_manifest(folder, _manifest(folder, opened, parity, ""))
+    precisions: list[Precision] = [kind for kind in ("int8", "fp16") if (folder / GRAPHS[kind]).is_file()]
+    return measure_quality(gate, folder, precisions, kind="embedder").check(accept_loss=gate.accept_loss)
 
 
 def _manifest(folder: Path, opened: EmbedderFolder, parity: VectorReport, weights: str) -> dict[str, Any]:
