@@ -99,7 +99,9 @@ class ModelSpec:
             near = get_close_matches(unknown[0], known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise InvalidInputError(f"Expected keys of a ModelSpec for {name!r}, got {unknown[0]!r}{hint}")
-        content = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+        content: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
         if content.get("source") == "hub":
             content.setdefault("hub", name)
         try:
