@@ -210,8 +210,10 @@ def _form(sample: Any) -> Group | Record | None:
 
 def _group(records: Sequence[Record]) -> Group:
     # The same pair twice is one pair; with two labels it is an error, which the group finds.
-    unique = {(record.document, record.label > 0): record for record in reversed(records)}
-    kept = list(reversed(unique.values()))
+    unique: dict[tuple[str, bool], Record] = {}
+    for record in records:
+        unique.setdefault((record.document, record.label > 0), record)
+    kept = list(unique.values())
     scores = tuple(record.score for record in kept if record.score is not None)
     return Group(
         kept[0].query,

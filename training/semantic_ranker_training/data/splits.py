@@ -27,7 +27,7 @@ class LeakageReport:
         texts: Texts, relevant or not, in more than one part.
         near_duplicates: Positives of the later part that nearly repeat one of the earlier part.
         components: Groups that share a query or a positive with each other, as sizes, largest first, ten at most.
-        dropped_negatives: Negatives taken out because a later part holds their text.
+        dropped_negatives: Negatives taken out because another part holds their text.
     """
 
     sizes: tuple[int, ...]
@@ -92,8 +92,8 @@ def split_groups(
 ) -> Split:
     """Split groups so that no query, no positive and no near duplicate of one is in two parts.
 
-    Groups that share a query or a positive stay together. A negative whose text a later part holds is taken out of
-    the earlier one. The same input and seed give the same split.
+    Groups that share a query or a positive stay together. A negative that is a positive of another part is taken out,
+    and so is one that a later part holds too. The same input and seed give the same split.
 
     Args:
         groups: What is split.
@@ -197,16 +197,18 @@ def _assign(components: list[list[int]], shares: list[float], seed: int) -> list
 
 
 def _without_shared_negatives(parts: list[list[Group]]) -> tuple[list[list[Group]], int]:
+    positives = [{normalized(text) for group in part for text in group.positives} for part in parts]
     dropped = 0
     later: set[str] = set()
     cleaned: list[list[Group]] = []
-    for part in reversed(parts):
+    for number in reversed(range(len(parts))):
+        banned = later.union(*(of for other, of in enumerate(positives) if other != number))
         kept = []
-        for group in part:
+        for group in parts[number]:
             places = [
                 place
                 for place, text in enumerate(group.texts)
-                if group.labels[place] > 0 or not later or normalized(text) not in later
+                if group.labels[place] > 0 or not banned or normalized(text) not in banned
             ]
             dropped += len(group.texts) - len(places)
             kept.append(group if len(places) == len(group.texts) else _only(group, places))

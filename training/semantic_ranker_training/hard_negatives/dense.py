@@ -15,6 +15,8 @@ from semantic_ranker_training.hard_negatives.blocks import write_array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_DIGITS = 5
+
 
 class TextEmbedder(Protocol):
     """What dense mining needs of a model."""
@@ -117,7 +119,7 @@ class DenseIndex:
         rows = np.zeros((len(queries), 0), np.int64)
         scores = np.zeros((len(queries), 0), np.float32)
         for number, path in enumerate(self._paths):
-            found = queries @ np.load(path, mmap_mode="r").T
+            found = _rounded(queries @ np.load(path, mmap_mode="r").T)
             best = _top(found, k)
             rows = np.concatenate([rows, best + number * self._block], 1)
             scores = np.concatenate([scores, np.take_along_axis(found, best, 1)], 1)
@@ -132,13 +134,22 @@ class DenseIndex:
             places = [place for place, row in enumerate(rows) if row // self._block == number]
             vectors = np.load(self._paths[number], mmap_mode="r")
             found[places] = vectors[[rows[place] - number * self._block for place in places]] @ query
-        return found
+        return _rounded(found)
+
+
+def _rounded(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    # The last digits depend on how many rows are multiplied at once, and must not decide between equal texts.
+    rounded: NDArray[np.float32] = np.round(scores, _DIGITS)
+    return rounded
 
 
 def _top(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
     if scores.shape[1] <= k:
         return np.tile(np.arange(scores.shape[1]), (len(scores), 1))
-    return np.sort(np.argpartition(-scores, k - 1, axis=1)[:, :k], axis=1)
+    # Whole numbers that no two columns share: of equal scores the first column is taken, whatever the block.
+    width = scores.shape[1]
+    keys = np.rint(scores.astype(np.float64) * 10**_DIGITS).astype(np.int64) * width - np.arange(width)
+    return np.sort(np.argpartition(-keys, k - 1, axis=1)[:, :k], axis=1)
 
 
 def _checked(vectors: Any, count: int) -> NDArray[np.float32]:

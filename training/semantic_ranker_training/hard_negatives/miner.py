@@ -160,6 +160,10 @@ class HardNegativeMiner:
             dataset: The rows.
             num_negatives: Negatives a query.
         """
+        dataset = [
+            dict(pair)
+            for pair in dict.fromkeys((("query", row["query"]), ("positive", row["positive"])) for row in dataset)
+        ]
         rows = {text: place for place, text in enumerate(dict.fromkeys(row["positive"] for row in dataset))}
         config, self._config = self._config, replace(self._config, negatives=num_negatives)
         try:

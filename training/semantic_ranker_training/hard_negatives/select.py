@@ -151,8 +151,9 @@ def _random_rows(
     count: int, documents: Sequence[str], banned: set[int], taken: set[str], generator: np.random.Generator
 ) -> list[int]:
     rows: list[int] = []
-    # Few draws suffice unless nearly all documents are banned; then there may be none left to find.
-    draws: NDArray[np.int64] = generator.integers(0, len(documents), 20 * count + 20)
+    # More than are wanted, because some are banned or repeat each other; never more than there are.
+    most = min(len(documents), 4 * count + len(banned) + 20)
+    draws: NDArray[np.int64] = generator.choice(len(documents), most, replace=False)
     for row in map(int, draws):
         if len(rows) == count:
             break
