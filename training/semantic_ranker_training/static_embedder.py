@@ -199,12 +199,7 @@ def metadata_of(training: dict[str, Any], quality: dict[str, Any] | None, versio
         license="apache-2.0",
         languages=("en",),
         description="A small English embedder without a network: token vectors distilled from all-MiniLM-L6-v2.",
-        recipe=(
-            f"Every token went through the base model alone; PCA to {recipe['dim']} dimensions and SIF weights gave "
-            f"the start. Then {recipe['epochs']} epochs moved the token vectors until their sum pointed where the base "
-            f"model's vector of the text points, on {training['texts']} texts of at most {recipe['max_tokens']} "
-            f"tokens, without any label; held-out cosine {training['log'][-1]['held_out_cosine']:.3f}."
-        ),
+        recipe=_told(training),
         data=tuple(
             DataSource(name=name, license=_LICENSES.get(name, _QA_LICENSE), use="texts, without their labels")
             for name in names
@@ -222,6 +217,18 @@ def metadata_of(training: dict[str, Any], quality: dict[str, Any] | None, versio
         ),
         metrics=_metrics(quality) if quality else (),
         training=training,
+    )
+
+
+def _told(training: dict[str, Any]) -> str:
+    recipe, log = training["recipe"], training["log"]
+    start = f"Every token went through the base model alone; PCA to {recipe['dim']} dimensions and SIF weights gave "
+    if not log:
+        return f"{start}its vector."
+    return (
+        f"{start}the start. Then {recipe['epochs']} epochs moved the token vectors until their sum pointed where the "
+        f"base model's vector of the text points, on {training['texts']} texts of at most {recipe['max_tokens']} "
+        f"tokens, without any label; held-out cosine {log[-1]['held_out_cosine']:.3f}."
     )
 
 

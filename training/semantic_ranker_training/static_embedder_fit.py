@@ -115,7 +115,7 @@ def fit(
     table = torch.nn.EmbeddingBag.from_pretrained(torch.from_numpy(start.copy()), freeze=False, mode="sum", sparse=True)
     optimizer = torch.optim.SparseAdam(table.parameters(), lr=recipe.learning_rate)
     held = max(1, len(targets) // 20)
-    steps = recipe.epochs * max(1, (len(targets) - held) // recipe.batch_size)
+    steps = max(1, recipe.epochs) * max(1, (len(targets) - held) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min(1.0, (step + 1) / recipe.warmup_steps) * (1 - step / steps)
     )

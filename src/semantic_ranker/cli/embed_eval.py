@@ -100,13 +100,13 @@ def _print(subject: str, results: list[TaskResult]) -> None:
             write(f"  {name:<{_NAME_WIDTH}} {_shown(value)}")
         if result.quantization:
             write(
-                f"  {'storage':<10} {'bytes':>6} {'cosine':>8} {'least':>8} {'overlap':>8} {'nDCG@10':>8} {'change':>8}"
+                f"  {'storage':<15} {'bytes':>6} {'cosine':>8} {'least':>8} {'overlap':>8} {'nDCG@10':>8} {'change':>8}"
             )
         for impact in result.quantization:
             cells = (impact.mean_cosine, impact.least_cosine, impact.overlap_at_10)
             judged = (impact.ndcg_at_10, impact.ndcg_at_10_difference)
             write(
-                f"  {impact.storage:<10} {impact.bytes_per_vector:>6} "
+                f"  {impact.storage:<15} {impact.bytes_per_vector:>6} "
                 + " ".join(f"{_shown(value):>8}" for value in (*cells, *judged))
             )
 
