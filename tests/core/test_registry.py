@@ -307,3 +307,10 @@ def test_compare_command(root, judged, capsys):
     assert main([*arguments, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["measured"]["metrics"][0]["mean_b"] == 1.0
     assert main(["models", "compare", "mine", "nothing", "--root", str(root)]) == 2
+
+
+def test_the_catalogue_lists_embedders_that_can_be_had(capsys):
+    assert main(["models", "--catalogue"]) == 0
+    assert "in this package" in capsys.readouterr().out
+    assert main(["models", "--catalogue", "--json"]) == 0
+    assert all(row["dim"] > 0 for row in json.loads(capsys.readouterr().out))

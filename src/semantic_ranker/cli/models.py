@@ -20,6 +20,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     models.add_argument("--root", metavar="DIR", help=_ROOT_HELP)
     models.add_argument("--json", action="store_true", help="print JSON")
     models.add_argument("--verify", action="store_true", help="compare every file with its sha256 (reads all weights)")
+    models.add_argument("--catalogue", action="store_true", help="list the embedders that can be had instead")
     models.set_defaults(run=_list)
     actions = models.add_subparsers(metavar="ACTION")
     _add_best(actions)
@@ -67,7 +68,23 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
 
 
+def _catalogue(options: argparse.Namespace) -> int:
+    from semantic_ranker.catalogue import specs
+
+    if options.json:
+        rows = [{"name": of.name, "dim": of.dim, "languages": of.languages, "obtained": of.obtained} for of in specs()]
+        print(json.dumps(rows, indent=2))
+        return 0
+    write(f"{'embedder':<45} {'dim':>5}  {'languages':<16} {'licence':<14} obtained by")
+    for spec in specs():
+        languages, licence = snippet(", ".join(spec.languages), 16), snippet(spec.licence, 14)
+        write(f"{snippet(spec.name, 45):<45} {spec.dim:>5}  {languages:<16} {licence:<14} {spec.obtained}")
+    return 0
+
+
 def _list(options: argparse.Namespace) -> int:
+    if options.catalogue:
+        return _catalogue(options)
     from semantic_ranker.registry import ModelRegistry
 
     registry = ModelRegistry(options.root)

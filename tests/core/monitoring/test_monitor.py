@@ -169,6 +169,13 @@ def test_the_command_takes_another_log_as_baseline_and_writes_a_page(log, tmp_pa
     assert "drop of" in html
 
 
+def test_the_command_embeds_queries_with_the_bundled_embedder(log, capsys):
+    assert main(["monitor", log, "--embedder", "bundled", "--json"]) == 4
+    report = json.loads(capsys.readouterr().out)
+    assert report["embedder"] == "bundled"
+    assert next(signal for signal in report["signals"] if signal["name"] == "queries")["state"] == "keep"
+
+
 def test_the_command_judges_by_a_collection(falling, log, tmp_path, capsys):
     folder = tmp_path / "beir"
     (folder / "qrels").mkdir(parents=True)
