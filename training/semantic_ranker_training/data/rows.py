@@ -142,7 +142,7 @@ def _number(value: Any) -> float:
     try:
         return float(value)
     except ValueError:
-        raise InvalidInputError(f"Expected a number, got {value[:40]!r}.") from None
+        raise InvalidInputError(f"Expected a number, got {str(value)[:40]!r}.") from None
 
 
 def _source(row: Mapping[str, Any]) -> str:

@@ -153,6 +153,8 @@ def _sampled(items: list[_T], config: PrepareConfig) -> list[_T]:
 
 def _publish(made: _Made, out: Path, config: PrepareConfig, reading: Reading) -> Prepared:
     parts, report = _parts(made, config)
+    if len(parts) == 3:
+        parts[2] = _one_version(parts[2], made)
     parts = [_with_negatives(part, made, config) for part in parts]
     report = replace(leakage(parts), components=report.components, dropped_negatives=report.dropped_negatives)
     contents = {name: _rows(part) for name, part in zip(_NAMES, parts, strict=False)}
@@ -238,8 +240,7 @@ def _rows(part: Iterable[Group]) -> list[dict[str, Any]]:
 def _evaluation(parts: Sequence[Sequence[Group]], made: _Made) -> dict[str, Any]:
     """Return queries, and a corpus that also has the other passages: the positives alone would be too easy.
 
-    Passages of the documents of the test part are in it as positives only, because unedited they hold the queries. A
-    passage that repeats a positive, as two strategies may make of one section, counts as relevant too.
+    Passages of the documents of the test part are in it as positives only, because unedited they hold the queries.
     """
     positives: dict[str, list[str]] = {}
     for group in parts[2]:
@@ -250,12 +251,23 @@ def _evaluation(parts: Sequence[Sequence[Group]], made: _Made) -> dict[str, Any]
         dict.fromkeys([*own, *(text for document, text in made.pool if not document or document not in tested)])
     )
     rows = {text: row for row, text in enumerate(corpus)}
-    siblings = _siblings(parts[2], made)
-    relevance = []
-    for of in positives.values():
-        near = {other for text in of for other in siblings.get(text, ())}
-        relevance.append(sorted({rows[text] for text in (*of, *near)}))
+    relevance = [sorted({rows[text] for text in of}) for of in positives.values()]
     return {"corpus": corpus, "queries": list(positives), "relevance": relevance}
+
+
+def _one_version(part: list[Group], made: _Made) -> list[Group]:
+    """Keep one query for each passage: another version of the passage would hold its query, and answer it too."""
+    siblings = _siblings(part, made)
+    taken: set[str] = set()
+    kept = []
+    for group in part:
+        same = {other for text in group.positives for other in siblings.get(text, ())}
+        if same & taken:
+            made.dropped["another_version_in_test"] += 1
+            continue
+        kept.append(group)
+        taken.update(group.positives)
+    return kept
 
 
 def _siblings(part: Sequence[Group], made: _Made) -> dict[str, list[str]]:
