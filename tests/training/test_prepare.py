@@ -49,8 +49,8 @@ VERBS = ("repairs", "inspects", "counts", "stores", "paints", "measures", "clean
 def sentence(chooser, topic):
     times, thing = ["morning", "evening", "winter", "spring"], chooser.sample(NOUNS, 3)
     return (
-        f"Every {chooser.choice(times)} the {topic} keeper {chooser.choice(VERBS)} one {thing[0]} beside the {thing[1]} "
-        f"and a {thing[2]} number {chooser.randint(1, 9999)}."
+        f"Every {chooser.choice(times)} the {topic} keeper {chooser.choice(VERBS)} one {thing[0]} beside the "
+        f"{thing[1]} and a {thing[2]} number {chooser.randint(1, 9999)}."
     )
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, cast
+from typing import IO, Literal, TypeVar, cast
 
 from semantic_ranker._files import StrPath
 from semantic_ranker.errors import DataFormatError, InvalidInputError
@@ -149,8 +149,7 @@ def open_binary(path: StrPath) -> IO[bytes]:
     if start != b"\x1f\x8b":
         return file
     file.close()
-    packed: Any = gzip.open(path, "rb")
-    return cast("IO[bytes]", packed)
+    return cast("IO[bytes]", gzip.open(path, "rb"))  # noqa: SIM115
 
 
 def _bounded(file: IO[bytes], limit: int) -> Iterator[bytes | None]:

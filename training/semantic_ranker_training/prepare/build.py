@@ -157,7 +157,7 @@ def _publish(made: _Made, out: Path, config: PrepareConfig, reading: Reading) ->
         parts[2] = _one_version(parts[2], made)
     parts = [_with_negatives(part, made, config) for part in parts]
     report = replace(leakage(parts), components=report.components, dropped_negatives=report.dropped_negatives)
-    contents = {name: _rows(part) for name, part in zip(_NAMES, parts, strict=False)}
+    contents: dict[str, Any] = {name: _rows(part) for name, part in zip(_NAMES, parts, strict=False)}
     if len(parts) == 3:
         contents[_NAMES[2]] = _evaluation(parts, made)
     texts = {name: json.dumps(content, ensure_ascii=False, indent=2) + "\n" for name, content in contents.items()}
