@@ -73,9 +73,9 @@ def hashed_words(texts: Sequence[str]) -> NDArray[np.float32]:
         for word in _WORD.findall(text.casefold()):
             code = zlib.crc32(word.encode("utf-8", "replace"))
             vectors[row, code % _WORDS_DIM] += 1.0 if code & 0x80000000 else -1.0
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    normed: NDArray[np.float32] = vectors / np.where(norms > 0, norms, 1.0).astype(np.float32)
-    return normed
+    norms: NDArray[np.float32] = np.sqrt((vectors**2).sum(axis=1, keepdims=True))
+    norms[norms == 0] = 1.0
+    return vectors / norms
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,9 +84,8 @@ def optimised_export(entry: ModelEntry, judged: Collection | None, needs: Needs)
         return Line(name=EXPORT, state="failed", found=found, advice=advice)
     query, texts = sample(judged, needs.candidates)
     kinds = [kind for kind in ("int8", "fp32") if kind in entry.precisions]
-    times = dict(
-        zip(kinds, interleaved([ranker(entry, kind, query, texts) for kind in kinds], _SPEED_ROUNDS), strict=True)
-    )
+    runs = [ranker(entry, kind, query, texts) for kind in kinds]
+    times: dict[str, list[float]] = dict(zip(kinds, interleaved(runs, _SPEED_ROUNDS), strict=True))
     return judge_speed(times)
 
 

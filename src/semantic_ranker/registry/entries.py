@@ -172,7 +172,7 @@ def _figures(metrics: Mapping[str, Any]) -> tuple[Figure, ...]:
     figures = []
     for collection, of_collection in metrics.items():
         for metric, values in of_collection.items() if isinstance(of_collection, dict) else ():
-            value = values.get("value") if isinstance(values, dict) else values
+            value: Any = values.get("value") if isinstance(values, dict) else values
             if not _is_number(value):
                 raise ModelLoadError(
                     f"Expected a number for {metric} on {collection} in {MANIFEST}, got another value."
