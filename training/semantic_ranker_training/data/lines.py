@@ -149,7 +149,7 @@ def open_binary(path: StrPath) -> IO[bytes]:
     if start != b"\x1f\x8b":
         return file
     file.close()
-    return cast("IO[bytes]", gzip.open(path, "rb"))  # noqa: SIM115
+    return cast("IO[bytes]", gzip.open(path, "rb"))
 
 
 def _bounded(file: IO[bytes], limit: int) -> Iterator[bytes | None]:
