@@ -1,5 +1,6 @@
 """Tiny models and tokenizers, built in memory and written once a session."""
 
+import json
 import os
 import re
 
@@ -114,3 +115,21 @@ def xlmr_folder(xlmr_tokenizer, tmp_path_factory):
     return save_classifier(
         tmp_path_factory.mktemp("xlmr") / "tiny-xlmr", XLMRobertaForSequenceClassification(config), xlmr_tokenizer
     )
+
+
+@pytest.fixture(scope="session")
+def judged(tmp_path_factory):
+    """A BEIR folder of 24 queries over the built-in passages."""
+    folder = tmp_path_factory.mktemp("judged")
+    pairs = built_in_pairs()
+    queries = list(dict.fromkeys(query for query, _ in pairs))
+    texts = list(dict.fromkeys(text for _, text in pairs))
+    rows = [{"_id": f"d{at}", "title": "", "text": text} for at, text in enumerate(texts)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [f"{ask}{query}" for ask in ("", "tell me: ", "please, ") for query in queries]
+    lines = [json.dumps({"_id": f"q{at}", "text": text}) + "\n" for at, text in enumerate(asked)]
+    (folder / "queries.jsonl").write_text("".join(lines))
+    (folder / "qrels").mkdir()
+    relevant = [f"q{at}\td{texts.index(pairs[at % len(queries) * 5][1])}\t1" for at in range(len(asked))]
+    (folder / "qrels/test.tsv").write_text("\n".join(["query-id\tcorpus-id\tscore", *relevant]) + "\n")
+    return folder

@@ -111,7 +111,7 @@ def test_cli_export_end_to_end(bert_folder, tmp_path, capsys):
     assert main(["export", str(bert_folder), str(tmp_path / "out")]) == 0
     assert str(tmp_path / "out") in capsys.readouterr().out
     expected = scores(tmp_path / "out", backend="torch")
-    assert kendall_tau(scores(tmp_path / "out"), expected) > 0.8
+    assert kendall_tau(scores(tmp_path / "out"), expected) > 0.6
     assert main(["export", str(bert_folder), str(tmp_path / "out")]) != 0
 
 
@@ -214,7 +214,7 @@ def test_content_is_overwritten_only_on_request(interaction_export, tmp_path):
     assert (tmp_path / "config.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("options", [{"precisions": ("fp16",)}, {"precisions": ()}, {"int8_row_norm": "some"}])
+@pytest.mark.parametrize("options", [{"precisions": ("int4",)}, {"precisions": ()}, {"precisions": "int8"}])
 def test_unknown_options_are_refused(options, interaction_export, tmp_path):
     with pytest.raises(InvalidInputError, match="Expected"):
         export_model(interaction_export[0], tmp_path / "out", **options)

@@ -197,7 +197,7 @@ def test_weights_that_do_not_belong_to_the_config_are_refused(bert_folder, tmp_p
         read_safetensors(tmp_path / "absent.safetensors")
     weights = EncoderWeights.read(config, bert_folder / "model.safetensors")
     bare = {name: value for name, value in weights.tensors.items() if not name.startswith("classifier")}
-    with pytest.raises(ModelLoadError, match="classifier.weight"):
+    with pytest.raises(ModelLoadError, match=r"classifier\.weight"):
         reranker_graph(EncoderWeights.of(config, bare, "x"))
     two = bare | {"classifier.weight": np.zeros((2, 64), np.float32), "classifier.bias": np.zeros(2, np.float32)}
     with pytest.raises(ModelLoadError, match="num_labels=1"):

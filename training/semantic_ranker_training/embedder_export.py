@@ -14,7 +14,7 @@ from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
 from semantic_ranker.embedding.folder import KIND, EmbedderFolder
 from semantic_ranker.embedding.onnx import OnnxEmbedder
 from semantic_ranker.embedding.texts import TextTokenizer
-from semantic_ranker.errors import InvalidInputError, ModelLoadError
+from semantic_ranker.errors import ModelLoadError
 from semantic_ranker.model_folder import VerifiedFile, sha256
 from semantic_ranker_training.encoder_graph import embedder_graph
 from semantic_ranker_training.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
@@ -73,7 +73,7 @@ def export_embedder(
         texts: For the parity gate, best from the model's own domain; None takes built-in ones.
         name: Name of the model; None takes the source's.
         overwrite: Whether a model folder at ``out`` is replaced.
-        options: How int8 is made, and judged data for the quality gate; ``static`` is for rerankers only.
+        options: How int8 is made, and judged data for the quality gate.
 
     Returns:
         What was written and measured; ``parity`` is a `vector_parity.VectorReport`.
@@ -87,8 +87,6 @@ def export_embedder(
     check_precisions(precisions)
     check_apart(Path(source), Path(out))
     asked = options or ExportOptions()
-    if asked.static:
-        raise InvalidInputError("Expected static int8 for a reranker only, got a bi-encoder: leave it out.")
     opened = _open(Path(source), name)
     with staged_folder(Path(out), overwrite=overwrite) as folder:
         _copy(opened, folder)

@@ -79,7 +79,7 @@ def export_model(
         described = metadata or origin.metadata()
         origin = origin.described_by(described)
         chosen = list(built_in_pairs() if pairs is None else pairs)
-        write_graphs(origin, folder, precisions, asked, chosen)
+        write_graphs(origin, folder, precisions, asked)
         work = _Work(origin, folder, described, precisions)
         report = work.finish(chosen, asked)
     logger.info("wrote %s: %d files, %.1f MB", target.name, len(report.size_bytes), report.megabytes)

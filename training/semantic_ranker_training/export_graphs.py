@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semantic_ranker.backends.torch import InteractionCrossEncoder
-from semantic_ranker.tokenization import PairTokenizer
 from semantic_ranker_training.encoder_graph import reranker_graph
 from semantic_ranker_training.encoder_weights import EncoderWeights, is_bert_like
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions
 from semantic_ranker_training.graph import export_graph, with_row_linear
 from semantic_ranker_training.half import write_fp16
-from semantic_ranker_training.quantization import export_int8, quantise_static
+from semantic_ranker_training.quantization import export_int8
 
 if TYPE_CHECKING:
     from semantic_ranker_training.origin import Origin
@@ -23,13 +22,7 @@ logger = logging.getLogger(__name__)
 _WEIGHTS = "model.safetensors"
 
 
-def write_graphs(
-    origin: Origin,
-    folder: Path,
-    precisions: Sequence[str],
-    options: ExportOptions,
-    pairs: Sequence[tuple[str, str]],
-) -> None:
+def write_graphs(origin: Origin, folder: Path, precisions: Sequence[str], options: ExportOptions) -> None:
     """Write the fp32 graph, which the others are measured against, and those of the other precisions.
 
     Args:
@@ -37,35 +30,21 @@ def write_graphs(
         folder: With its configuration, weights and tokenizer.
         precisions: ``int8`` and ``fp16`` in it write those too.
         options: How int8 is made.
-        pairs: Queries and texts that static int8 is calibrated on.
     """
     (folder / "onnx").mkdir()
     fp32, int8 = folder / GRAPHS["fp32"], folder / GRAPHS["int8"]
     logger.info("exporting %s to ONNX", origin.settings.name)
     fused = not isinstance(origin.backend.model, InteractionCrossEncoder) and is_bert_like(origin.config)
-    dynamic = "int8" in precisions and not options.static
     if fused:
         weights = EncoderWeights.read(origin.config, folder / _WEIGHTS)
         fp32.write_bytes(reranker_graph(weights).SerializeToString())
-        if dynamic:
+        if "int8" in precisions:
             graph = reranker_graph(weights, int8=True, row_norm=options.row_norm)
             int8.write_bytes(graph.SerializeToString())
     else:
         model, types, limit = origin.backend.model, origin.backend.uses_token_types, origin.settings.length_limit
         export_graph(with_row_linear(model), fp32, token_types=types, max_length=limit)
-        if dynamic:
+        if "int8" in precisions:
             export_int8(model, int8, token_types=types, max_length=limit, row_norm=options.row_norm)
-    if "int8" in precisions and options.static:
-        quantise_static(fp32, int8, _tokenizer(origin, folder), pairs)
     if "fp16" in precisions:
         write_fp16(fp32, folder / GRAPHS["fp16"])
-
-
-def _tokenizer(origin: Origin, folder: Path) -> PairTokenizer:
-    settings = origin.settings
-    return PairTokenizer(
-        (folder / "tokenizer.json").read_bytes(),
-        layout=settings.layout,
-        max_length=settings.max_length,
-        max_query_tokens=settings.max_query_tokens,
-    )

@@ -29,10 +29,7 @@ class ExportOptions:
 
     Attributes:
         row_norm: Linear layers whose int8 inputs are divided by each row's peak: ``all``, the feed-forward ones
-            (``ff``) or ``none``. Measured on 80 queries of four collections with the bundled reranker, Kendall tau to
-            fp32: see ``benchmarks/results/export.json``.
-        static: Whether int8 activations get fixed scales, found on the parity pairs, instead of one for each input.
-            Faster on few machines and less exact on all: the gate decides.
+            (``ff``) or ``none``. ``benchmarks/export.py`` measures what each costs in order.
         gate: Judged data that int8 has to hold its quality on; None leaves that out.
         thresholds: Of the parity gate; None takes the usual ones.
 
@@ -41,7 +38,6 @@ class ExportOptions:
     """
 
     row_norm: RowNorm = "all"
-    static: bool = False
     gate: QualityGate | None = None
     thresholds: ParityThresholds | None = None
 

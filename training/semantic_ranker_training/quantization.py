@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 import torch
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 
 from semantic_ranker.backends.torch import InteractionCrossEncoder
-from semantic_ranker.tokenization import PairTokenizer, pad
-from semantic_ranker_training.graph import INPUTS, export_graph, replace_module, with_row_linear
+from semantic_ranker_training.graph import export_graph, replace_module, with_row_linear
 from semantic_ranker_training.graph_builder import RowNorm
 
 if TYPE_CHECKING:
@@ -96,67 +94,12 @@ def quantise_graph(graph: onnx.ModelProto, path: Path) -> None:
         )
 
 
-def quantise_static(
-    graph: Path, out: Path, tokenizer: PairTokenizer, pairs: Sequence[tuple[str, str]], limit: int = 64
-) -> None:
-    """Quantise the large constant ``MatMul`` of a float graph with scales fixed on calibration pairs.
-
-    Args:
-        graph: A float32 ``.onnx`` file.
-        out: File to write.
-        tokenizer: The model's.
-        pairs: Queries and texts like those to come; the first ``limit`` are run.
-        limit: See ``pairs``.
-    """
-    model = onnx.load(graph)
-    large = _large(model)
-    nodes = [node.name for node in _named(model) if node.op_type == "MatMul" and node.input[1] in large]
-    inputs = {node.name for node in model.graph.input}
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".static-") as folder, _quiet_root():
-        named = Path(folder) / "named.onnx"
-        onnx.save(model, named)
-        quantize_static(
-            named,
-            out,
-            _Pairs(tokenizer, pairs[:limit], inputs),
-            quant_format=QuantFormat.QOperator,
-            op_types_to_quantize=["MatMul"],
-            nodes_to_quantize=nodes,
-            per_channel=True,
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            extra_options={"MatMulConstBOnly": True, "WeightSymmetric": True},
-        )
-
-
-class _Pairs(CalibrationDataReader):  # type: ignore[misc]
-    """Feeds tokenised pairs one by one."""
-
-    def __init__(self, tokenizer: PairTokenizer, pairs: Sequence[tuple[str, str]], inputs: set[str]) -> None:
-        queries = tokenizer.queries([query for query, _ in pairs])
-        encoded = tokenizer.pairs(queries, [text for _, text in pairs], windows=False)
-        feeds = [dict(zip(INPUTS, pad(found[:1]), strict=True)) for found in encoded]
-        self._feeds = iter([{name: feed[name] for name in feed if name in inputs} for feed in feeds])
-
-    def get_next(self) -> dict[str, Any] | None:
-        """Return the next inputs, None after the last."""
-        return next(self._feeds, None)
-
-
 def _large(graph: onnx.ModelProto) -> set[str]:
     return {
         tensor.name
         for tensor in graph.graph.initializer
         if len(tensor.dims) == 2 and min(tensor.dims) >= SMALLEST_QUANTISED_SIDE
     }
-
-
-def _named(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Give every node a name, by which the quantiser is told what to take."""
-    for index, node in enumerate(graph.graph.node):
-        node.name = node.name or f"node_{index}"
-    return list(graph.graph.node)
 
 
 @contextmanager

@@ -35,7 +35,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
     export.add_argument("--overwrite", action="store_true", help="replace a model folder at OUT")
     export.add_argument("--pairs", metavar="FILE", help="parity on these: 'query<TAB>text' a line (default: built in)")
-    export.add_argument("--static", action="store_true", help="int8 with scales fixed on the pairs, not per input")
     _add_gate(export)
     export.add_argument("--json", action="store_true", help="print JSON")
     export.add_argument("--html", metavar="PAGE", help="write a page with plots (extra: report)")
@@ -66,7 +65,7 @@ def _export(options: argparse.Namespace) -> int:
         options.precisions,
         pairs=_pairs(options.pairs),
         overwrite=options.overwrite,
-        options=settings.ExportOptions(static=options.static, gate=_gate(options)),
+        options=settings.ExportOptions(gate=_gate(options)),
     )
     if options.html:
         report.page().write(options.html)
