@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION, ModelSettings
+from semantic_ranker.backends.words import WordTable
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
 from semantic_ranker.model_folder import ModelFolder, VerifiedFile, sha256
 
@@ -66,6 +67,7 @@ class StaticBackend:
         self.max_length = _count(self.manifest, "max_length")
         tokenizer, vectors, scales = (opened.read(name) for name in ("tokenizer.json", VECTORS, SCALES))
         self._tokenizer = _tokenizer(tokenizer)
+        self._words = WordTable(self._tokenizer)
         self._vectors, self._scales = _array(vectors, np.int8, 2), _array(scales, np.float32, 1)
         self._unknown = self._check_arrays()
         self.dim = int(self._vectors.shape[1])
@@ -85,9 +87,8 @@ class StaticBackend:
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             part = [self._head(text) for text in texts[start : start + _TEXTS_AT_ONCE]]
-            encodings = self._tokenizer.encode_batch_fast(part, add_special_tokens=False)
-            for row, encoding in enumerate(encodings, start):
-                found[row] = self._vector(encoding.ids[: self.max_length])
+            for row, ids in enumerate(self._words.encode(part), start):
+                found[row] = self._vector(ids[: self.max_length])
         return found
 
     def _head(self, text: str) -> str:
