@@ -37,7 +37,7 @@ OUT = ROOT / "benchmarks" / "results" / "embedder_precision.json"
 MODEL = "all-MiniLM-L6-v2"
 PRECISIONS = ("fp32", "fp16", "int8")
 CODECS = ("fp32", "fp16", "int8", "int8-calibrated", "binary")
-TIMED, ROUNDS = 24, 7
+TIMED, ROUNDS = 16, 7
 
 
 def folder_of_all_precisions(work: Path) -> Path:

@@ -62,8 +62,8 @@ class TorchEmbedder:
         self._settings = settings
         try:
             self._model = _open(folder).to(device=device, dtype=torch.float16 if precision == "fp16" else None).eval()
-        except torch.OutOfMemoryError as error:
-            raise ModelLoadError(f"{folder.name} does not fit into the memory of {device}.") from error
+        except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
+            raise ModelLoadError(f"{folder.name} cannot be put on {device} ({error}): use device='cpu'.") from error
         self._takes_types = "token_type_ids" in self._model.forward.__code__.co_varnames
         self._dense = [_dense(folder / path).to(device) for path in settings.dense]
         self.dim = len(self.run(["a"])[0])

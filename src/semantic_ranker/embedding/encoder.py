@@ -6,7 +6,7 @@ import functools
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from semantic_ranker._extras import requires_extra
 from semantic_ranker.embedding import sources
@@ -85,7 +85,7 @@ class Encoder:
 
     def _decide(self, machine: Machine | None) -> PrecisionDecision:
         options = self.options
-        device = "cuda" if options.device == "cuda" else "cpu"
+        device: Literal["cpu", "cuda"] = "cuda" if options.device == "cuda" else "cpu"
         if options.decision is not None:
             return options.decision
         if options.precision != "auto":

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import functools
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semantic_ranker.backends.static import KIND as STATIC_KIND
 from semantic_ranker.backends.static import StaticBackend
 from semantic_ranker.embedding.backend import OpenedBackend
-from semantic_ranker.embedding.decision import PrecisionDecision
+from semantic_ranker.embedding.decision import PrecisionDecision, RunPrecision
 from semantic_ranker.embedding.encoder import Encoder
 from semantic_ranker.embedding.folder import EmbedderFolder, kind_of
 from semantic_ranker.embedding.ladder import Rung
 from semantic_ranker.embedding.machine import Machine
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
-from semantic_ranker.model_folder import Precision
 from semantic_ranker.spaces import EmbeddingSpace
 
 if TYPE_CHECKING:
     from semantic_ranker.embedding.options import EmbedderOptions
     from semantic_ranker.embedding.sources import Source
-
-logger = logging.getLogger(__name__)
-_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +54,16 @@ def ways(source: Source, options: EmbedderOptions, machine: Machine | None = Non
     return Ways(tuple(rungs), decision)
 
 
-def _only(name: str, precision: Precision, open_: functools.partial[OpenedBackend], options: EmbedderOptions) -> Ways:
+def _only(
+    name: str, precision: RunPrecision, opens: functools.partial[OpenedBackend], options: EmbedderOptions
+) -> Ways:
     if options.precision not in ("auto", precision) or options.backend != "auto":
         raise ModelLoadError(
             f"Expected precision {precision!r} and backend 'auto' for a model that runs in numpy ({name}), got "
             f"{options.precision!r} and {options.backend!r}."
         )
     reason = f"{precision} is all there is"
-    return Ways((Rung(f"{name} {precision}", open_),), PrecisionDecision(precision=precision, reasons=(reason,)))
+    return Ways((Rung(f"{name} {precision}", opens),), PrecisionDecision(precision=precision, reasons=(reason,)))
 
 
 def _open_static(source: Source, options: EmbedderOptions) -> OpenedBackend:

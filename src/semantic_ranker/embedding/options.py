@@ -81,8 +81,11 @@ class EmbedderOptions:
         Raises:
             InvalidInputError: ``truncate_dim`` is more than the model has, or loses what was not allowed to be lost.
         """
-        asked = {"query_prompt": self.query_prompt, "document_prompt": self.document_prompt}
-        space = replace(space, **{name: prompt for name, prompt in asked.items() if prompt is not None})
+        space = replace(
+            space,
+            query_prompt=space.query_prompt if self.query_prompt is None else self.query_prompt,
+            document_prompt=space.document_prompt if self.document_prompt is None else self.document_prompt,
+        )
         dim = self.truncate_dim
         if dim is None or dim == space.dim:
             return space

@@ -38,17 +38,18 @@ def normalized(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _pool(states: NDArray[np.float32], weights: NDArray[np.float32], mode: str) -> NDArray[np.float32]:
-    rows = np.arange(len(states))
+    found: NDArray[np.float32]
     if mode == "cls":
-        return states[:, 0]
-    if mode == "lasttoken":
-        return states[rows, weights.sum(axis=1).astype(np.int64) - 1]
-    if mode == "max":
+        found = states[:, 0]
+    elif mode == "lasttoken":
+        found = states[np.arange(len(states)), weights.sum(axis=1).astype(np.int64) - 1]
+    elif mode == "max":
         lowest = np.float32(np.finfo(np.float32).min)
-        return np.where(weights[:, :, None] > 0, states, lowest).max(axis=1)
-    if mode == "weightedmean":
-        weights = weights * np.arange(1, weights.shape[1] + 1, dtype=np.float32)
-    # A matrix product: it makes no copy of the states.
-    summed = (weights[:, None, :] @ states)[:, 0]
-    count = np.maximum(weights.sum(axis=1, keepdims=True), _LEAST)
-    return summed / (np.sqrt(count) if mode == "mean_sqrt_len_tokens" else count)
+        found = np.where(weights[:, :, None] > 0, states, lowest).max(axis=1)
+    else:
+        if mode == "weightedmean":
+            weights = weights * np.arange(1, weights.shape[1] + 1, dtype=np.float32)
+        # A matrix product: it makes no copy of the states.
+        count = np.maximum(weights.sum(axis=1, keepdims=True), _LEAST)
+        found = (weights[:, None, :] @ states)[:, 0] / (np.sqrt(count) if mode == "mean_sqrt_len_tokens" else count)
+    return found

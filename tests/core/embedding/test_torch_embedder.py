@@ -135,8 +135,12 @@ def test_without_a_gpu_the_cpu_is_chosen(bert_folder):
     if torch.cuda.is_available():
         pytest.skip("this machine has a GPU")
     assert Embedder(bert_folder, backend="torch").decision.device == "cpu"
-    found = Embedder(bert_folder, backend="torch", device="cuda").embed(TEXTS)
-    assert found.space.backend == "torch"
+    asked = Embedder(bert_folder, backend="torch", device="cuda", precision="fp16")
+    found = asked.embed(TEXTS)
+    assert (found.space.backend, found.space.precision) == ("torch", "fp32")
+    assert "torch fp32 instead of torch fp16 cuda" in found.degraded
+    with pytest.raises(ModelLoadError, match="device='cpu'"):
+        Embedder(bert_folder, backend="torch", device="cuda", precision="fp16", fallback=False).embed(TEXTS)
 
 
 def test_all_minilm_is_read_as_its_files_say():
