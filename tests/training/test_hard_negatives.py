@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from semantic_ranker.cli import main
-from semantic_ranker.errors import InvalidInputError, NonFiniteScoreError, ScoreCountError
+from semantic_ranker.errors import InvalidInputError, ModelLoadError, NonFiniteScoreError, ScoreCountError
 from semantic_ranker_training.data import Group, read_groups, write_beir, write_groups
 from semantic_ranker_training.hard_negatives import HardNegativeMiner, MiningConfig, mine_pairs
 from semantic_ranker_training.hard_negatives.dense import DenseIndex, SentenceTransformerEmbedder, as_embedder
@@ -317,10 +317,14 @@ def test_embedders_that_break_their_word_are_refused():
         (Short(), "vectors"),
         (Broken(), "finite"),
         (object(), "embed_queries"),
-        ("no/such/folder", "Cannot open the bi-encoder"),
     ):
         with pytest.raises(InvalidInputError, match=message):
             HardNegativeMiner(model).mine_groups(QUERIES[:3], DOCUMENTS[:10], POSITIVES[:3])
+
+
+def test_a_model_that_is_not_there_is_said_so_at_once():
+    with pytest.raises(ModelLoadError, match="nothere"):
+        HardNegativeMiner("nothere").mine_groups(QUERIES[:3], DOCUMENTS[:10], POSITIVES[:3])
 
 
 def test_sentence_transformers_models_are_taken_with_their_prompts():

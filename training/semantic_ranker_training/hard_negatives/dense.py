@@ -59,19 +59,18 @@ def as_embedder(model: Any) -> TextEmbedder:
     """Return a model under the verbs of `TextEmbedder`.
 
     Args:
-        model: An object with ``embed_queries`` and ``embed_documents``, a sentence-transformers model, the folder or
-            hub id of one, or None for the bundled embedder.
+        model: An object with ``embed_queries`` and ``embed_documents``, a sentence-transformers model, a folder, hub id
+            or name for `semantic_ranker.embedder.Embedder`, or None for the bundled embedder.
 
     Raises:
-        InvalidInputError: It is none of these, or no such model can be opened.
+        InvalidInputError: It is none of these.
+        ModelLoadError: There is no such model, or it cannot be opened.
     """
-    if model is None:
+    if model is None or isinstance(model, (str, Path)):
         from semantic_ranker.embedder import Embedder
 
-        bundled: TextEmbedder = Embedder()
-        return bundled
-    if isinstance(model, (str, Path)):
-        return SentenceTransformerEmbedder(_open(str(model)))
+        opened: TextEmbedder = Embedder(None if model is None else str(model))
+        return opened
     if hasattr(model, "embed_queries") and hasattr(model, "embed_documents"):
         found: TextEmbedder = model
         return found
@@ -159,15 +158,3 @@ def _checked(vectors: Any, count: int) -> NDArray[np.float32]:
     if not np.isfinite(found).all():
         raise InvalidInputError("Expected the embedder to give finite vectors, got NaN or infinity in them.")
     return found
-
-
-def _open(name: str) -> Any:
-    from sentence_transformers import SentenceTransformer
-
-    try:
-        return SentenceTransformer(name)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(
-            f"Cannot open the bi-encoder {name!r} ({' '.join(str(error).split())[:200]}): give a folder, an object "
-            "with embed_queries and embed_documents, or None for the bundled embedder."
-        ) from error

@@ -37,7 +37,7 @@ class HardNegativeMiner:
 
     Args:
         bi_encoder_model: An object with ``embed_queries`` and ``embed_documents``, a sentence-transformers model, the
-            folder or hub id of one, or None for the bundled embedder.
+            folder, hub id or name of one for `Embedder`, or None for the bundled embedder.
         teacher: A model that scores pairs, with ``score_many`` as `CrossEncoder` or with ``predict(pairs)``; it vetoes
             candidates that it puts above the positive, and its scores are kept. None vetoes nothing.
         config: Which candidates become negatives.
