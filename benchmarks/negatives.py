@@ -1,12 +1,12 @@
 """What mined negatives gain: the same pairs with four kinds of negatives, and rerankers trained on each.
 
     python benchmarks/negatives.py build --data ../shared/data --out runs/negatives
-    python benchmarks/negatives.py audit --data ../shared/data --out runs/negatives
+    python benchmarks/negatives.py audit --data ../shared/data
 
-``build`` writes one file of groups a kind, ``random.jsonl``, ``dense.jsonl``, ``hybrid.jsonl`` and ``mixed.jsonl``, and a
-held-out BEIR folder of the same sources, ``heldout``; benchmarks/training.py trains on them and writes
-benchmarks/results/losses_and_negatives.json. ``audit`` counts negatives that are in truth positives, on judged
-collections with many positives a query hidden from the miner, and writes benchmarks/results/false_negatives.json.
+``audit`` counts negatives that are in truth positives, on judged collections with all positives of a query but one hidden
+from the miner, and writes benchmarks/results/false_negatives.json. ``build`` writes one file of groups a kind,
+``random.jsonl``, ``dense.jsonl``, ``hybrid.jsonl`` and ``mixed.jsonl``, and a held-out BEIR folder of the same sources,
+to train on with `semantic-ranker train`. What training gains by each kind is in benchmarks/training.py.
 """
 
 from __future__ import annotations
@@ -208,7 +208,7 @@ def audit(data: Path, seed: int = 13) -> None:
                 "false_negatives": round(sum(false) / total, 4), "low": round(low, 4), "high": round(high, 4), "negatives": total,
             }  # fmt: skip
             print(name, kind, results[name][kind], flush=True)
-    write_results("false_negatives.json", {"seed": seed, "collections": results})
+        write_results("false_negatives.json", {"seed": seed, "collections": results})
 
 
 def write_results(name: str, content: dict[str, Any]) -> None:
