@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import pickle
 import threading
@@ -385,3 +386,15 @@ def test_a_zero_vector_stays_zero_and_is_said(make_folder, caplog):
         vectors = Embedder(folder, precision="fp32", fallback=False).embed_documents(["cats"])
     assert not vectors.any()
     assert "zero vectors" in caplog.text
+
+
+def test_the_projects_own_cache_keeps_its_vectors(static):
+    pytest.importorskip("theine", reason="the cache's first tier needs the extra 'redis'")
+    from semantic_ranker.cache import TieredCache
+
+    with contextlib.closing(TieredCache()) as cache:
+        embedder = Embedder(cache=cache)
+        texts = ["cats", "dogs", "cats"]
+        for _ in range(2):
+            assert np.allclose(embedder.embed_documents(texts), static.embed_documents(texts), atol=1e-3)
+        assert cache.stats().hits >= 2
