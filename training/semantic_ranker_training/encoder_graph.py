@@ -33,7 +33,7 @@ _HEADS = {
 _USUAL_HEAD = ("classifier.dense", "classifier.out_proj", "Tanh")
 
 
-def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: RowNorm = "all") -> onnx.ModelProto:
+def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: RowNorm = "ff") -> onnx.ModelProto:
     """Build a one-label sequence classifier.
 
     Args:
@@ -64,7 +64,7 @@ def embedder_graph(
     dense: Sequence[tuple[Tensors, str]] = (),
     normalize: bool = True,
     int8: bool = False,
-    row_norm: RowNorm = "all",
+    row_norm: RowNorm = "ff",
 ) -> onnx.ModelProto:
     """Build a bi-encoder.
 

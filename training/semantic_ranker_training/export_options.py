@@ -28,8 +28,9 @@ class ExportOptions:
     """What seldom has to be said of an export.
 
     Attributes:
-        row_norm: Linear layers whose int8 inputs are divided by each row's peak: ``all``, the feed-forward ones
-            (``ff``) or ``none``. ``benchmarks/export.py`` measures what each costs in order.
+        row_norm: Linear layers whose int8 inputs are divided by each row's peak: the feed-forward ones (``ff``),
+            ``all`` or ``none``. ``benchmarks/export.py`` measures what each costs in order: ``ff`` gains much over
+            ``none``, ``all`` nothing more that could be told from chance.
         gate: Judged data that int8 has to hold its quality on; None leaves that out.
         thresholds: Of the parity gate; None takes the usual ones.
 
@@ -37,7 +38,7 @@ class ExportOptions:
         InvalidInputError: ``row_norm`` is unknown.
     """
 
-    row_norm: RowNorm = "all"
+    row_norm: RowNorm = "ff"
     gate: QualityGate | None = None
     thresholds: ParityThresholds | None = None
 

@@ -2,8 +2,8 @@
 
 Settings and why, measured on all-MiniLM-L6-v2's shape: activations must be unsigned (signed ones run 7 times slower
 on AVX2), weights per channel (per tensor costs a quarter of the order), ``reduce_range`` because AVX2's 16-bit
-accumulation saturates on 8-bit weights, and row-normalised inputs (`graph.RowLinear`). `graph_builder` says why there
-is no second form for CPUs with VNNI.
+accumulation saturates on 8-bit weights, and row-normalised feed-forward inputs (`graph.RowLinear`).
+`graph_builder` says why there is no second form for CPUs with VNNI.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class QuantisedEmbedding(nn.Module):
         return self.codes[ids].float() * self.scale[ids]
 
 
-def export_int8(model: nn.Module, path: Path, *, token_types: bool, max_length: int, row_norm: RowNorm = "all") -> None:
+def export_int8(model: nn.Module, path: Path, *, token_types: bool, max_length: int, row_norm: RowNorm = "ff") -> None:
     """Write a module as an int8 ONNX graph.
 
     Args:
