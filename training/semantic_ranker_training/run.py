@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ranker._files import StrPath
-from semantic_ranker.errors import InvalidInputError, ModelLoadError
+from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_training.config import Recipe
 from semantic_ranker_training.cross_encoder import CrossEncoderTrainer, TrainingResult
 from semantic_ranker_training.cross_encoder.tiny import write_tiny_base
 from semantic_ranker_training.data import Group, read_groups, split_groups, write_groups
 from semantic_ranker_training.data.synthetic import synthetic_groups
 from semantic_ranker_training.export import export_model
-from semantic_ranker_training.manifest import Metric, ModelMetadata
-from semantic_ranker_training.recipe import KIND, SYNTHETIC, CrossEncoderRecipe, recipe_values
+from semantic_ranker_training.manifest import Metric, ModelMetadata, file_entries
+from semantic_ranker_training.recipe import KIND, SYNTHETIC, TINY, CrossEncoderRecipe, recipe_values
+from semantic_ranker_training.staging import staged_folder
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +109,7 @@ def _cross_encoder(recipe: CrossEncoderRecipe, data: Path | None, out: Path, wor
         _base(recipe, groups, work), teacher=list(recipe.teacher) or None, config=recipe.training
     )
     result = trainer.train(train, held_out, output_dir=work / "training", metadata=_metadata(recipe))
-    sizes = _published(result, held_out, recipe, out)
+    sizes = _published(result, recipe, out)
     reports = out / "training"
     reports.mkdir(exist_ok=True)
     for name in REPORTS:
@@ -118,14 +119,13 @@ def _cross_encoder(recipe: CrossEncoderRecipe, data: Path | None, out: Path, wor
     return RunResult(folder=out, reports=reports, metrics=result.metrics, sizes=sizes)
 
 
-def _published(
-    result: TrainingResult, held_out: Sequence[Group], recipe: CrossEncoderRecipe, out: Path
-) -> dict[str, int]:
-    if not recipe.precisions:
-        shutil.copytree(result.model, out, dirs_exist_ok=True)
-        return {path.name: path.stat().st_size for path in out.iterdir() if path.is_file()}
-    report = export_model(result.model, out, precisions=recipe.precisions)  # type: ignore[arg-type]  # checked there
-    return dict(report.size_bytes)
+def _published(result: TrainingResult, recipe: CrossEncoderRecipe, out: Path) -> dict[str, int]:
+    if recipe.precisions:
+        report = export_model(result.model, out, precisions=recipe.precisions)  # type: ignore[arg-type]  # checked there
+        return dict(report.size_bytes)
+    with staged_folder(out) as staged:
+        shutil.copytree(result.model, staged, dirs_exist_ok=True)
+    return {name: int(entry["bytes"]) for name, entry in file_entries(out).items()}
 
 
 def _interaction(values: Mapping[str, Any], data: Path, out: Path, work: Path) -> RunResult:
@@ -203,17 +203,13 @@ def _joined(group: Group, found: Group) -> Group:
 
 
 def _base(recipe: CrossEncoderRecipe, groups: Sequence[Group], work: Path) -> str:
-    from semantic_ranker_training.cross_encoder.base import base_of
-
-    try:
-        base_of(recipe.base)
-    except ModelLoadError:
-        if not recipe.tiny_base:
-            raise
-        logger.warning("%s is not installed: training a tiny random base instead, which knows nothing", recipe.base)
+    if recipe.base != TINY:
+        return recipe.base
+    folder = work / "tiny-base"
+    if not (folder / "tokenizer.json").is_file():
         texts = [text for group in groups for text in (group.query, *group.texts)]
-        return str(write_tiny_base(work / "tiny-base", texts))
-    return recipe.base
+        write_tiny_base(folder, texts, seed=recipe.training.seed)
+    return str(folder)
 
 
 def _metadata(recipe: CrossEncoderRecipe) -> ModelMetadata:

@@ -33,6 +33,7 @@ def _train(options: argparse.Namespace) -> int:
     # Progress and warnings go to standard error; what was made goes to standard output.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("semantic_ranker_training").setLevel(logging.INFO)
+    logging.getLogger("bm25s").setLevel(logging.WARNING)
     with requires_extra("training"):
         # By name, so that the core never imports training.
         run = importlib.import_module("semantic_ranker_training.run")

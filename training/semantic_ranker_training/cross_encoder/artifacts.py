@@ -20,6 +20,7 @@ from semantic_ranker.model_folder import ModelFolder
 from semantic_ranker_training.calibration import fit_platt, fit_temperature
 from semantic_ranker_training.card import model_card
 from semantic_ranker_training.cross_encoder.evaluator import METRICS, PRIMARY, TrainedScorer
+from semantic_ranker_training.cross_encoder.model import quiet_library
 from semantic_ranker_training.manifest import Metric, ModelMetadata, build_manifest, write_manifest
 from semantic_ranker_training.staging import staged_folder
 
@@ -124,7 +125,8 @@ def save_model(model: CrossEncoder, folder: Path, metadata: ModelMetadata) -> No
         metadata: What card and manifest say.
     """
     with staged_folder(folder, overwrite=True) as staged:
-        model.save_pretrained(str(staged), create_model_card=False)
+        with quiet_library():
+            model.save_pretrained(str(staged), create_model_card=False)
         opened = ModelFolder.open(staged).settings
         settings = replace(
             opened,

@@ -122,6 +122,8 @@ class TrainingConfig:
             raise InvalidInputError("Expected warmup_ratio of at most 1 and lora_dropout below 1.")
         if self.use_lora and (self.freeze_layers or self.freeze_embeddings):
             raise InvalidInputError("Expected no freezing with use_lora: adapters freeze the whole base already.")
+        if self.use_lora and self.keep_layers is not None:
+            raise InvalidInputError("Expected keep_layers=None with use_lora: an adapter belongs to a base as it is.")
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:

@@ -25,7 +25,7 @@ from semantic_ranker.errors import InvalidInputError, NonFiniteScoreError, Stora
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.evaluator import PRIMARY, RankingEvaluator
 from semantic_ranker_training.cross_encoder.losses import build_loss
-from semantic_ranker_training.cross_encoder.model import head_names
+from semantic_ranker_training.cross_encoder.model import head_names, quiet_library
 from semantic_ranker_training.cross_encoder.rows import Schedule
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CHECKPOINTS = "checkpoints"
+_SHOWN = ("loss", "learning_rate", "eval_nDCG@10", "eval_RR@10")
 _COMPLETE = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
 
 
@@ -57,6 +58,8 @@ def run_trainer(
     """
     config, rows = schedule.config, Dataset.from_list(list(schedule.rows()))
     last = last_checkpoint(folder / CHECKPOINTS)
+    if config.gradient_checkpointing:
+        _checkpoint_activations(model.model)
     trainer = LibraryTrainer(
         model=model,
         args=_arguments(
@@ -73,7 +76,7 @@ def run_trainer(
         callbacks=_callbacks(config, evaluator),
     )
     trainer.remove_callback(PrinterCallback)
-    with _storage_errors(folder / CHECKPOINTS):
+    with quiet_library(), _storage_errors(folder / CHECKPOINTS):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     scale = config.num_epochs
     return [{**entry, "epoch": round(entry["epoch"] * scale, 4)} for entry in trainer.state.log_history]
@@ -128,7 +131,6 @@ def _arguments(
         max_grad_norm=config.max_grad_norm,
         bf16=config.mixed_precision == "bf16",
         fp16=config.mixed_precision == "fp16",
-        **_checkpointing(config),
         batch_sampler=_in_order,
         eval_strategy="steps" if evaluated else "no",
         eval_steps=eval_steps if evaluated else None,
@@ -151,12 +153,10 @@ def _arguments(
     )
 
 
-def _checkpointing(config: TrainingConfig) -> dict[str, Any]:
-    if not config.gradient_checkpointing:
-        return {}
-    known = CrossEncoderTrainingArguments.__dataclass_fields__
-    name = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
-    return {name: True, f"{name}_kwargs": {"use_reentrant": False}}
+def _checkpoint_activations(model: Any) -> None:
+    # On the inner model: the trainer would call a method of the outer one that transformers deprecates.
+    name = "activation_checkpointing_enable"
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")({"use_reentrant": False})
 
 
 def _callbacks(config: TrainingConfig, evaluator: RankingEvaluator | None) -> list[TrainerCallback]:
@@ -175,8 +175,9 @@ class _FiniteLoss(TrainerCallback):  # type: ignore[misc]  # transformers is not
                     f"Expected a finite {name}, got {value} at step {state.global_step}: lower learning_rate, or take "
                     "mixed_precision='no'."
                 )
-        if logs:
-            logger.info("step %d: %s", state.global_step, {key: logs[key] for key in sorted(logs)})
+        shown = [f"{name} {value:.4g}" for name, value in (logs or {}).items() if name in _SHOWN]
+        if shown:
+            logger.info("step %d of %d: %s", state.global_step, state.max_steps, ", ".join(shown))
 
 
 def _in_order(dataset: Dataset, batch_size: int, drop_last: bool, **options: Any) -> DefaultBatchSampler:

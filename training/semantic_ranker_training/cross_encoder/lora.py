@@ -80,7 +80,7 @@ def save_adapter(model: CrossEncoder, folder: Path, *, base: Path, base_name: st
         if missing:
             raise ExportParityError(f"Expected the head in the adapter, got none of its parts {missing}.")
         _name_base(staged / _CONFIG, base_name)
-        facts = {"schema": 1, "base": base_name, "base_sha256": weights_hash(base), "max_length": model.max_length}
+        facts = {"schema": 1, "base": base_name, "base_sha256": weights_hash(base), "max_length": model.max_seq_length}
         write_atomically(staged / _FACTS, json.dumps(facts, indent=2) + "\n")
         # The folder counts as a model folder, which may be replaced.
         (staged / "config.json").write_text(

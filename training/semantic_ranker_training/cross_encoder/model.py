@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,15 +40,16 @@ def open_base(folder: Path, config: TrainingConfig) -> CrossEncoder:
     from sentence_transformers import CrossEncoder
 
     _check_config(folder)
+    device = _device(config.device)
     torch.manual_seed(config.seed)
-    with _quiet():
+    with quiet_library():
         try:
             model = CrossEncoder(
                 str(folder),
                 num_labels=1,
                 max_length=config.max_length,
                 activation_fn=nn.Identity(),
-                device=_device(config.device),
+                device=device,
                 local_files_only=True,
             )
         except Exception as error:  # the library lets everything through: OSError, ValueError, SafetensorError, ...
@@ -168,15 +170,23 @@ def _freeze(model: Any, config: TrainingConfig) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from listing the new head's weights as missing: that is what is wanted here."""
-    library = logging.getLogger("transformers")
-    before = library.level
-    library.setLevel(logging.ERROR)
+def quiet_library() -> Iterator[None]:
+    """Keep the libraries from listing what is expected (a new head) and from drawing bars where nobody looks."""
+    from transformers.utils import logging as bars
+
+    libraries = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
+    before, drawn = [library.level for library in libraries], bars.is_progress_bar_enabled()
+    for library in libraries:
+        library.setLevel(logging.ERROR)
+    if not sys.stderr.isatty():
+        bars.disable_progress_bar()
     try:
         yield
     finally:
-        library.setLevel(before)
+        for library, level in zip(libraries, before, strict=True):
+            library.setLevel(level)
+        if drawn:
+            bars.enable_progress_bar()
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -38,8 +38,8 @@ def check_groups(groups: Sequence[Group], loss_function: str) -> None:
             )
         if loss_function == "bce" and max(group.labels) > 1:
             raise InvalidInputError(
-                f"Expected labels from 0 to 1 for 'bce', got {max(group.labels)!r} in query {index}: divide them by the "
-                "highest grade, or take a listwise loss.",
+                f"Expected labels from 0 to 1 for 'bce', got {max(group.labels)!r} in query {index}: divide them by "
+                "the highest grade, or take a listwise loss.",
                 index,
             )
     if not any(group.negatives for group in groups):

@@ -232,7 +232,7 @@ def _claim(out: Path, facts: dict[str, Any]) -> None:
         differing = sorted(key for key in facts if known.get(key) != facts[key])
         if differing:
             raise InvalidInputError(
-                f"{str(out)!r} holds a run of other {', '.join(differing)}: give another output_dir, or remove the folder."
+                f"{str(out)!r} holds a run of other {', '.join(differing)}: give another output_dir, or remove it."
             )
     elif (out / CHECKPOINTS).exists():
         raise InvalidInputError(f"{str(out)!r} holds checkpoints of an unknown run: give another output_dir.")
