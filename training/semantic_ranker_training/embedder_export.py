@@ -244,7 +244,8 @@ def _quality(
         return None
     # The runtime opens the folder as a user will; this manifest is replaced when all figures are known.
     write_manifest(folder, _manifest(folder, opened, parity, ""))
-    precisions: list[Precision] = [kind for kind in ("int8", "fp16") if (folder / GRAPHS[kind]).is_file()]
+    smaller: tuple[Precision, ...] = ("int8", "fp16")
+    precisions = [kind for kind in smaller if (folder / GRAPHS[kind]).is_file()]
     return measure_quality(gate, folder, precisions, kind="embedder").check(accept_loss=gate.accept_loss)
 
 

@@ -139,7 +139,8 @@ class _Work:
             return None
         # The runtime opens the folder as a user will; this manifest is replaced when all figures are known.
         write_manifest(self.folder, build_manifest(self.folder, self.metadata, self.origin.settings, parity={}))
-        precisions = [kind for kind in ("int8", "fp16") if (self.folder / GRAPHS[kind]).is_file()]
+        smaller: tuple[Precision, ...] = ("int8", "fp16")
+        precisions = [kind for kind in smaller if (self.folder / GRAPHS[kind]).is_file()]
         found = measure_quality(options.gate, self.folder, precisions, kind="reranker")
         return found.check(accept_loss=options.gate.accept_loss)
 
