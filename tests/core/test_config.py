@@ -1,8 +1,10 @@
 import json
 
+import numpy as np
 import pytest
 
 from semantic_ranker.config import (
+    CacheSettings,
     Settings,
     build_cache,
     build_embedder,
@@ -152,3 +154,46 @@ def test_what_is_built_follows_the_settings():
     settings = load_settings(environment={}, arguments={"embedder.threads": 1, "reranker.max_length": 64})
     assert build_embedder(settings).embed_queries(["a text"]).shape == (1, 256)
     assert build_reranker(settings).model_name == "reranker-en"
+
+
+def test_a_cache_in_this_process_follows_the_settings():
+    from semantic_ranker.spaces import EmbeddingSpace
+
+    settings = load_settings(environment={"SEMANTIC_RANKER_CACHE_POLICY": "lru"}, arguments={"cache.codec": "fp32"})
+    cache = build_cache(settings)
+    assert cache is not None
+    with cache:
+        embedder = build_embedder(settings)
+        first, again = (embedder.embed_queries(["reset my password"]) for _ in range(2))
+        assert np.array_equal(first, again)
+        space = EmbeddingSpace(model="m", weights="w", tokenizer="t", dim=2)
+        value = 1 + 2**-20
+        kept = [cache.get_or_compute(space, "d", ["text"], lambda texts: [[value, 0.0]]) for _ in range(2)]
+        assert all(vectors[0, 0] == np.float32(value) for vectors in kept)
+        assert cache.stats().hits == 1
+
+
+def test_settings_of_the_cache_have_the_same_names_and_defaults_as_the_cache():
+    import inspect
+    from dataclasses import fields
+
+    from semantic_ranker.cache import RedisOptions, TieredCache
+
+    mine = {entry.name: entry.default for entry in fields(CacheSettings)}
+    theirs = {name: of.default for name, of in inspect.signature(TieredCache).parameters.items()}
+    theirs |= {entry.name: entry.default for entry in fields(RedisOptions)}
+    for name in ("redis", "clock"):
+        del theirs[name]
+    assert mine == theirs
+
+
+def test_settings_of_the_rest_have_the_names_of_their_constructors():
+    import inspect
+    from dataclasses import fields
+
+    from semantic_ranker.cross_encoder import CrossEncoder
+    from semantic_ranker.embedder import Embedder
+
+    settings = Settings()
+    for options, kind, more in ((settings.embedder, Embedder, {"cache"}), (settings.reranker, CrossEncoder, set())):
+        assert {entry.name for entry in fields(options)} | more == set(inspect.signature(kind).parameters)
