@@ -260,10 +260,10 @@ class RedisTier:
             logger.warning("%s", message)
 
 
-def clear_all(client: Redis) -> Iterator[int]:
-    """Delete all names of ours, and yield how many went, part by part."""
+def clear_all(client: Redis, part_of_name: str = "*") -> Iterator[int]:
+    """Delete names of ours that match a pattern, and yield how many went, part by part."""
     part: list[bytes] = []
-    for key in client.scan_iter(match=f"{NAMESPACE}*", count=1000):
+    for key in client.scan_iter(match=f"{NAMESPACE}{part_of_name}", count=1000):
         part.append(key)
         if len(part) == PART:
             yield int(client.unlink(*part))
