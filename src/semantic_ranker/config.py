@@ -34,6 +34,8 @@ CONFIG_VARIABLE = f"{PREFIX}CONFIG"
 _HIDDEN = "***"
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _NOTHING = ("", "none", "null")
+# Other parts of the package read these.
+_OTHERS = tuple(f"{PREFIX}{name}" for name in ("CACHE", "CONFIG", "DATA", "DEBUG", "MODELS", "MSMARCO", "REDIS_URL"))
 # A variable that looks this much like one of ours is a misspelling, not another program's.
 _LIKENESS = 0.85
 
@@ -224,6 +226,8 @@ def _of_environment(environment: Mapping[str, str]) -> dict[str, _Given]:
 
 
 def _is_ours(variable: str, names: list[str]) -> bool:
+    if variable in _OTHERS:
+        return False
     in_section = any(variable.startswith(f"{PREFIX}{section.upper()}_") for section in _SECTIONS)
     return in_section or bool(difflib.get_close_matches(variable, names, 1, _LIKENESS))
 

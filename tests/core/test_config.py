@@ -55,6 +55,7 @@ def test_words_of_variables_become_values():
         "SEMANTIC_RANKER_EMBEDDER_TRUNCATE_DIM": "none",
         "SEMANTIC_RANKER_EMBEDDER_ALLOW_LOSSY_TRUNCATION": "TRUE",
         "SEMANTIC_RANKER_DEBUG": "1",
+        "SEMANTIC_RANKER_CACHE": "folder of models",
         "PATH": "/bin",
     }
     found = load_settings(environment=environment).embedder
@@ -197,3 +198,19 @@ def test_settings_of_the_rest_have_the_names_of_their_constructors():
     settings = Settings()
     for options, kind, more in ((settings.embedder, Embedder, {"cache"}), (settings.reranker, CrossEncoder, set())):
         assert {entry.name for entry in fields(options)} | more == set(inspect.signature(kind).parameters)
+
+
+def test_the_embed_command_reads_settings_and_its_own_options_count_more(tmp_path, capsys, monkeypatch):
+    from semantic_ranker.cli import main
+
+    texts = tmp_path / "texts.txt"
+    texts.write_text("one\ntwo\n")
+    config = _file(tmp_path, "[embedder]\ntruncate_dim = 64\nallow_lossy_truncation = true\n")
+    words = ["embed", str(texts), "--out", str(tmp_path / "out.npy"), "--config", str(config)]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dimensions"] == 64
+    assert main([*words, "--json", "--truncate-dim", "32"]) == 0
+    assert json.loads(capsys.readouterr().out)["dimensions"] == 32
+    monkeypatch.setenv("SEMANTIC_RANKER_EMBEDDER_TRUNCATE_DIMS", "3")
+    assert main(words) == 2
+    assert "did you mean 'SEMANTIC_RANKER_EMBEDDER_TRUNCATE_DIM'" in capsys.readouterr().err

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FORMATS = (".npy", ".jsonl")
 _PART = 1024
+_SETTINGS = ("model", "precision", "backend", "truncate_dim", "allow_lossy_truncation")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -33,12 +34,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--model", metavar="M", help="catalogue name, model folder or hub id (default: the bundled model)"
     )
     embed.add_argument("--role", choices=("document", "query"), default="document", help="which prompt goes in front")
-    embed.add_argument("--precision", choices=("auto", "fp32", "fp16", "int8"), default="auto")
-    embed.add_argument("--backend", choices=("auto", "onnx", "torch"), default="auto")
+    embed.add_argument("--precision", choices=("auto", "fp32", "fp16", "int8"), help="default: auto")
+    embed.add_argument("--backend", choices=("auto", "onnx", "torch"), help="default: auto")
     embed.add_argument("--truncate-dim", type=count, metavar="N", help="keep N components (Matryoshka models)")
     embed.add_argument(
         "--allow-lossy-truncation", action="store_true", help="allow --truncate-dim for other models too"
     )
+    embed.add_argument("--config", metavar="FILE", help="settings, JSON or TOML; what is given here counts more")
     embed.add_argument("--json", action="store_true", help="print JSON")
     embed.set_defaults(run=_embed)
 
@@ -46,7 +48,6 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def _embed(options: argparse.Namespace) -> int:
     from semantic_ranker._documents import read_documents
     from semantic_ranker._files import write_atomically
-    from semantic_ranker.embedder import Embedder
     from semantic_ranker.embedding.manifest import SpaceManifest
     from semantic_ranker.errors import InvalidInputError
 
@@ -54,13 +55,7 @@ def _embed(options: argparse.Namespace) -> int:
     if out.suffix not in _FORMATS:
         raise InvalidInputError(f"Expected --out to end in {' or '.join(_FORMATS)}, got {out.name!r}.")
     texts = read_documents(options.texts)
-    embedder = Embedder(
-        options.model,
-        precision=options.precision,
-        backend=options.backend,
-        truncate_dim=options.truncate_dim,
-        allow_lossy_truncation=options.allow_lossy_truncation,
-    )
+    embedder = _embedder(options)
     manifest = SpaceManifest.of(embedder)
     start = time.perf_counter()
     vectors = _vectors(embedder, texts, "q" if options.role == "query" else "d")
@@ -69,6 +64,14 @@ def _embed(options: argparse.Namespace) -> int:
     write_atomically(_beside(out), json.dumps(manifest.to_dict(), indent=1) + "\n")
     _report(options, embedder, vectors, seconds)
     return 0
+
+
+def _embedder(options: argparse.Namespace) -> Embedder:
+    from semantic_ranker.config import build_embedder, load_settings
+
+    # What was not given is None, or False: then the settings decide.
+    given = {f"embedder.{name}": getattr(options, name) for name in _SETTINGS if getattr(options, name)}
+    return build_embedder(load_settings(options.config, arguments=given))
 
 
 def _vectors(embedder: Embedder, texts: list[str], role: Any) -> NDArray[np.float32]:
