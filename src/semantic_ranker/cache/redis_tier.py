@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import ipaddress
 import logging
 import math
@@ -89,8 +90,7 @@ def connect(url: str, *, timeout_s: float, max_connections: int = 1) -> Redis:
             timeout=timeout_s,
             max_connections=max_connections,
             protocol=2,
-            lib_name=None,
-            lib_version=None,
+            **_anonymous(redis.connection.AbstractConnection),
         )
     except (ValueError, TypeError, redis.RedisError):
         raise CacheError("Expected a URL of Redis, such as redis://:password@host:6379/0.") from None
@@ -148,22 +148,24 @@ class RedisTier:
             threading.Thread(target=self._probe, name="semantic-ranker-redis", daemon=True).start()
         return not self._open
 
-    def get(self, keys: Sequence[str], dim: int) -> dict[str, bytes]:
-        """Return the sound values of these names; damaged ones are deleted.
+    def get(self, keys: Sequence[str], dim: int) -> tuple[dict[str, bytes], bool]:
+        """Return the sound values of these names, and whether Redis answered for all; damaged ones are deleted.
 
         Args:
             keys: Distinct names.
             dim: What their vectors must have.
         """
         found: dict[str, bytes] = {}
+        answered = True
         for start in range(0, len(keys), PART):
             part = keys[start : start + PART]
             sound = self._ask(lambda part=part: self._sound(part, self._client.mget(part), dim))  # type: ignore[misc]
             if sound is None:
+                answered = False
                 break
             found |= sound
         self._tally.add(hits=len(found), misses=len(keys) - len(found))
-        return found
+        return found, answered
 
     def put(self, items: Sequence[tuple[str, bytes]]) -> None:
         """Write values, each with a time to live."""
@@ -270,6 +272,12 @@ def clear_all(client: Redis, part_of_name: str = "*") -> Iterator[int]:
             part = []
     if part:
         yield int(client.unlink(*part))
+
+
+def _anonymous(connection: type) -> dict[str, None]:
+    """Return arguments by which a client does not name itself to the server, two round trips of every connection."""
+    known = inspect.signature(connection).parameters
+    return {"driver_info": None} if "driver_info" in known else {"lib_name": None, "lib_version": None}
 
 
 def _is_loopback(host: str) -> bool:

@@ -41,8 +41,9 @@ class TieredCache:
     of models. What comes back went through the codec, also right after it was computed: a text has the same vector
     whether it was kept or not. Where a model does not always give the same vector, the first one stays.
 
-    A Redis that is down, hung, full or damaged never raises. It costs a call at most two timeouts (one to read, one to
-    write), and after three of them it is left alone and costs nothing. Looking up its host's name comes on top.
+    A Redis that is down, hung, full or damaged never raises. It costs a call at most one timeout when it does not
+    answer, and one more when it stops between reading and writing; after three of them it is left alone and costs
+    nothing. Looking up its host's name comes on top.
 
     Objects are safe to share between threads and tasks. They pickle as settings, the URL with its password among
     them; after a fork a child begins with an empty memory and connections of its own.
@@ -217,7 +218,7 @@ class TieredCache:
             others = self._flights.claim(missing, own)
             # Between the first look and the claim, another call may have landed.
             values |= self._memory.get(own, counted=False)
-            values |= self._from_redis([key for key in own if key not in values], call.space.dim)
+            values |= self._from_redis(call, [key for key in own if key not in values])
             call.found(values)
             absent = [key for key in own if key not in values]
             values |= self._computed(call, absent)
@@ -228,10 +229,10 @@ class TieredCache:
         finally:
             self._flights.land(own, values, failure)
 
-    def _from_redis(self, keys: list[str], dim: int) -> dict[str, bytes]:
+    def _from_redis(self, call: _Call, keys: list[str]) -> dict[str, bytes]:
         if self._redis is None or not keys:
             return {}
-        found = self._redis.get(keys, dim)
+        found, call.redis_answers = self._redis.get(keys, call.space.dim)
         self._memory.put(found.items())
         return found
 
@@ -248,7 +249,7 @@ class TieredCache:
             logger.warning("%d of %d vectors have length 0: they are similar to nothing", zeros, len(keys))
         items = list(zip(good, codecs.encode(vectors, good, self._codec), strict=True))
         self._memory.put(items)
-        if self._redis is not None:
+        if self._redis is not None and call.redis_answers:
             self._redis.put(items)
         call.values |= items
         return dict(items)
@@ -274,13 +275,14 @@ class TieredCache:
 class _Call:
     """One call of `TieredCache.get_or_compute`, on its way."""
 
-    __slots__ = ("compute", "hits", "joined", "skipped", "space", "values", "wanted")
+    __slots__ = ("compute", "hits", "joined", "redis_answers", "skipped", "space", "values", "wanted")
 
     def __init__(self, space: EmbeddingSpace, wanted: dict[str, str], compute: Compute) -> None:
         self.space, self.wanted, self.compute = space, wanted, compute
         self.values: dict[str, bytes] = {}
         self.skipped: set[str] = set()
         self.hits = self.joined = 0
+        self.redis_answers = False
 
     def found(self, values: dict[str, bytes]) -> None:
         self.values |= values
