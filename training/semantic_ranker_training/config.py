@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -140,8 +140,18 @@ def read_recipe(kind: type[_AnyRecipe], path: str | Path, overrides: Sequence[st
         if not separator:
             raise InvalidInputError(f"Expected key=value, got {override!r}.")
         values[key.strip()] = _toml_value(text.strip())
-    sources = tuple(_build(SourceConfig, source) for source in values.pop("sources", []))
-    recipe: _AnyRecipe = _build(kind, {**values, "sources": sources})
+    return recipe_of_values(kind, values)
+
+
+def recipe_of_values(kind: type[_AnyRecipe], values: Mapping[str, Any]) -> _AnyRecipe:
+    """Build a recipe of the values of a file; see `read_recipe`.
+
+    Raises:
+        InvalidInputError: An unknown key (with the nearest known one) or a missing one.
+    """
+    given = dict(values)
+    sources = tuple(_build(SourceConfig, source) for source in given.pop("sources", []))
+    recipe: _AnyRecipe = _build(kind, {**given, "sources": sources})
     return recipe
 
 

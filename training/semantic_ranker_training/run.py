@@ -13,7 +13,7 @@ from typing import Any
 
 from semantic_ranker._files import StrPath
 from semantic_ranker.errors import InvalidInputError
-from semantic_ranker_training.config import Recipe
+from semantic_ranker_training.config import Recipe, recipe_of_values
 from semantic_ranker_training.cross_encoder import CrossEncoderTrainer, TrainingResult
 from semantic_ranker_training.cross_encoder.tiny import write_tiny_base
 from semantic_ranker_training.data import Group, read_groups, split_groups, write_groups
@@ -132,7 +132,7 @@ def _interaction(values: Mapping[str, Any], data: Path, out: Path, work: Path) -
     from semantic_ranker_training.release import metadata_of
     from semantic_ranker_training.train import RerankerRun, base_folder
 
-    recipe = Recipe.from_values(values)
+    recipe = recipe_of_values(Recipe, values)
     model = RerankerRun(recipe, data, work).run()
     run = json.loads((work / "training.json").read_text(encoding="utf-8"))
     report = export_model(
@@ -154,11 +154,9 @@ def _groups(name: str, data: Path | None, work: Path, seed: int) -> list[Group]:
     path = data / name if name and name != SYNTHETIC else data
     if not path.exists():
         raise InvalidInputError(f"Expected training data at {str(path)!r}, found none.")
-    return list(
-        read_groups(
-            _prepared(path, work) if _is_documents(path) else path, **({} if path.is_dir() else {"gather": True})
-        )
-    )
+    if _is_documents(path):
+        path = _prepared(path, work)
+    return list(read_groups(path, gather=path.is_file()))
 
 
 def _is_documents(path: Path) -> bool:

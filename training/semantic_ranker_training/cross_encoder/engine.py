@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -106,7 +107,8 @@ def _is_complete(folder: Path) -> bool:
 def _arguments(
     config: TrainingConfig, rows: int, folder: Path, *, evaluated: bool, fresh: bool, head: list[str]
 ) -> CrossEncoderTrainingArguments:
-    processes = max(1, int(torch.distributed.get_world_size()) if torch.distributed.is_initialized() else 1)
+    # Known from the launcher before the process group is.
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
     batches = math.ceil(rows / (config.batch_size * processes))
     steps = math.ceil(batches / config.gradient_accumulation_steps)
     an_epoch = max(1, math.ceil(steps / config.num_epochs))
@@ -125,7 +127,7 @@ def _arguments(
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=config.learning_rate,
-        learning_rate_mapping={rf"\.({'|'.join(head)})\.": config.head_learning_rate} if head else {},
+        learning_rate_mapping=_head_rate(config, head),
         warmup_steps=warmup,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
@@ -141,7 +143,7 @@ def _arguments(
         load_best_model_at_end=evaluated,
         metric_for_best_model=f"eval_{PRIMARY}" if evaluated else None,
         greater_is_better=True if evaluated else None,
-        logging_steps=config.logging_steps,
+        logging_steps=min(config.logging_steps, steps),
         logging_nan_inf_filter=False,
         report_to=_reporters(config),
         disable_tqdm=not sys.stderr.isatty(),
@@ -151,6 +153,12 @@ def _arguments(
         seed=config.seed,
         data_seed=config.seed,
     )
+
+
+def _head_rate(config: TrainingConfig, head: list[str]) -> dict[str, float]:
+    if config.head_learning_rate is None:
+        return {}
+    return {rf"\.({'|'.join(head)})\.": config.head_learning_rate}
 
 
 def _checkpoint_activations(model: Any) -> None:

@@ -47,7 +47,7 @@ class TrainedScorer:
         return [part.astype(np.float32) for part in np.split(scores, ends)]
 
 
-class RankingEvaluator(BaseEvaluator):  # type: ignore[misc]  # the library is not analysed
+class RankingEvaluator(BaseEvaluator):
     """nDCG@10, RR@10 and Recall@10 of a task, ties broken by us, relevant texts outside the candidates counted.
 
     Args:
@@ -56,12 +56,12 @@ class RankingEvaluator(BaseEvaluator):  # type: ignore[misc]  # the library is n
     """
 
     def __init__(self, task: RerankTask, batch_size: int = 64) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.primary_metric = PRIMARY
         self._task, self._batch = task, batch_size
 
     def __call__(
-        self, model: CrossEncoder, output_path: str | None = None, epoch: float = -1, steps: int = -1
+        self, model: Any, output_path: str | None = None, epoch: Any = -1, steps: int = -1
     ) -> dict[str, float]:
         """Return the means by metric name; also handed to the model's card data."""
         queries = [query for query in self._task.candidates if query in self._task.qrels]

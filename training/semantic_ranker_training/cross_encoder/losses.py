@@ -63,7 +63,8 @@ def build_loss(model: CrossEncoder, config: TrainingConfig, *, pos_weight: float
     """
     from sentence_transformers.cross_encoder import losses
 
-    raw, many = nn.Identity(), {"mini_batch_size": _PAIRS_AT_ONCE}
+    raw = nn.Identity()
+    many: dict[str, Any] = {"mini_batch_size": _PAIRS_AT_ONCE}
     match config.loss_function:
         case "bce":
             return losses.BinaryCrossEntropyLoss(model, raw, pos_weight=torch.tensor(pos_weight, device=model.device))
@@ -71,7 +72,8 @@ def build_loss(model: CrossEncoder, config: TrainingConfig, *, pos_weight: float
             return losses.MSELoss(model, raw)
         case "mnrl":
             # The library's default is a sigmoid, which saturates logits before the softmax.
-            return losses.MultipleNegativesRankingLoss(model, scale=config.mnrl_scale, activation_fn=raw)
+            scale: Any = config.mnrl_scale  # declared as int, used as a factor
+            return losses.MultipleNegativesRankingLoss(model, scale=scale, activation_fn=raw)
         case "lambda":
             return losses.LambdaLoss(model, activation_fn=raw, **many)
         case "listnet" | "distil_listnet":
@@ -101,7 +103,7 @@ class _ListLoss(nn.Module):
         found = torch.cat(
             [self._logits(pairs[at : at + _PAIRS_AT_ONCE]) for at in range(0, len(pairs), _PAIRS_AT_ONCE)]
         )
-        rows = found.split([len(texts) for texts in documents])
+        rows = torch.split(found, [len(texts) for texts in documents])
         relevant = [row.to(found.device) > 0 for row in labels]
         logits = nn.utils.rnn.pad_sequence(list(rows), batch_first=True, padding_value=_NO_TEXT)
         positive = nn.utils.rnn.pad_sequence(relevant, batch_first=True, padding_value=False)

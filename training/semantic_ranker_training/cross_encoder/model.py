@@ -70,7 +70,7 @@ def open_base(folder: Path, config: TrainingConfig) -> CrossEncoder:
     return model
 
 
-def head_names(model: nn.Module) -> list[str]:
+def head_names(model: Any) -> list[str]:
     """Return the names of the modules on top of the layers: the last projection and what feeds it.
 
     Raises:
@@ -85,7 +85,7 @@ def head_names(model: nn.Module) -> list[str]:
     return list(dict.fromkeys(learns + inner))
 
 
-def layers_of(model: nn.Module) -> nn.ModuleList:
+def layers_of(model: Any) -> nn.ModuleList:
     """Return the encoder's layers.
 
     Raises:

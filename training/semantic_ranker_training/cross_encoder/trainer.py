@@ -20,7 +20,7 @@ from semantic_ranker_training.cross_encoder import artifacts, lora
 from semantic_ranker_training.cross_encoder.base import base_of
 from semantic_ranker_training.cross_encoder.config import TrainingConfig, TrainingOptions
 from semantic_ranker_training.cross_encoder.engine import CHECKPOINTS, run_trainer
-from semantic_ranker_training.cross_encoder.evaluator import RankingEvaluator, held_out_task
+from semantic_ranker_training.cross_encoder.evaluator import METRICS, RankingEvaluator, held_out_task
 from semantic_ranker_training.cross_encoder.losses import LOSSES
 from semantic_ranker_training.cross_encoder.model import check_precision, open_base
 from semantic_ranker_training.cross_encoder.rows import Schedule, check_groups, even_groups, with_borrowed
@@ -131,7 +131,7 @@ class CrossEncoderTrainer:
         if not self.teachers:
             check_groups(groups, config.loss_function)
         model = open_base(self.base, config)
-        facts = {
+        facts: dict[str, Any] = {
             "base": _short(self.model_name),
             "base_sha256": lora.weights_hash(self.base),
             "config": config.to_dict(),
@@ -201,7 +201,7 @@ class _Run:
 
 
 def _changed(config: TrainingConfig, options: Any) -> TrainingConfig:
-    values = {_ALIASES.get(name, name): value for name, value in dict(options).items()}
+    values: dict[str, Any] = {_ALIASES.get(name, name): value for name, value in options.items()}
     if values.get("mixed_precision", "") is None:
         values["mixed_precision"] = "no"
     return TrainingConfig.of({**config.to_dict(), **values}) if values else config
@@ -274,11 +274,7 @@ def _short(name: str) -> str:
 
 def _before(log: list[dict[str, Any]]) -> dict[str, float]:
     first = next((entry for entry in log if entry.get("step") == 0), {})
-    return {
-        key.removeprefix("eval_"): value
-        for key, value in first.items()
-        if key.removeprefix("eval_") in artifacts.METRICS
-    }
+    return {name: first[f"eval_{name}"] for name in METRICS if f"eval_{name}" in first}
 
 
 def _digest(groups: list[Group]) -> str:
