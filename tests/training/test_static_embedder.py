@@ -8,6 +8,7 @@ import torch
 from semantic_ranker.backends.static import StaticBackend
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_training.static_embedder import StaticRecipe, StaticRun, main, metadata_of
+from semantic_ranker_training.static_embedder_card import static_card
 from semantic_ranker_training.static_embedder_fit import (
     TokenBags,
     fit,
@@ -159,6 +160,8 @@ def test_the_card_shows_what_was_measured():
     quality = {"collections": {"cacm": {"retrieval": {"static": static, "BM25": {"mean": 0.6}}}}}
     assert metadata_of({**training, "log": []}, None, "1.0.0").recipe.endswith("gave its vector.")
     (metric,) = metadata_of(training, quality, "1.0.0").metrics
+    card = static_card(metadata_of(training, quality, "1.0.0"), 10, 8)
+    assert "| cacm | nDCG@10 | 0.400 [0.300, 0.500] | 0.600 |" in card
     assert (metric.value, metric.low, metric.high, dict(metric.baselines)) == (0.4, 0.3, 0.5, {"BM25": 0.6})
 
 
