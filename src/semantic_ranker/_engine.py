@@ -195,8 +195,8 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
         ModelLoadError: The model is absent, damaged or refused.
     """
     path = resolve(options.model, options.precision)
-    key = (_state_of(path), options.precision, options.backend, options.max_length, options.cache_bytes)
-    key += (options.states and _last_shard(options.states),)
+    states = options.states and _last_shard(options.states)
+    key = (_state_of(path), options.precision, options.backend, options.max_length, options.cache_bytes, states)
     with _locks.setdefault(key, threading.Lock()):
         engine = _engines.get(key)
         if engine is None:

@@ -306,9 +306,11 @@ class CrossEncoder:
         return frozenset(bad)
 
     def _open(self) -> Scorer:
-        if (engine := self._engine) is None:
-            engine = self._engine = open_engine(self._options)
-        return engine
+        if (engine := self._engine) is not None:
+            return engine
+        opened: Scorer = open_engine(self._options)
+        self._engine = opened
+        return opened
 
     @property
     def model_name(self) -> str:

@@ -1,18 +1,23 @@
 """The segment graph and the numpy head give the logits of the torch model that they were written from."""
 
+import json
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 from scipy.stats import kendalltau
 
+from semantic_ranker import CrossEncoder
 from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
 from semantic_ranker.segments.engine import SegmentBackend
 from semantic_ranker.segments.head import InteractionHead
 from semantic_ranker.segments.states import EncodedPassage, EncodedQuery
 from semantic_ranker.tokenization import EncodedPair
+from semantic_ranker_training.export import ExportOptions, export_model
+from semantic_ranker_training.manifest import ModelMetadata
 from semantic_ranker_training.segment_graph import segment_graph
-from semantic_ranker_training.segments import has_segments, write_head, write_segments
+from semantic_ranker_training.segments import SegmentScorer, has_segments, write_head, write_segments
 
 CLS, SEP, VOCABULARY = 1, 2, 200
 
@@ -104,7 +109,7 @@ def test_int8_keeps_the_order(model, pairs, folder):
 
 
 def test_rows_of_one_length_can_share_a_run(model):
-    session = onnxruntime.InferenceSession(segment_graph(model, "fp32").SerializeToString())
+    session = onnxruntime.InferenceSession(segment_graph(model, int8=False).SerializeToString())
     rows = np.random.default_rng(0).integers(3, 60, (2, 9))
     together = session.run(None, {"input_ids": rows})
     for index, row in enumerate(rows):
@@ -130,10 +135,61 @@ def test_joint_layers_have_no_segments():
     joint = model_of(joint_layers=1)
     assert not has_segments(joint)
     with pytest.raises(ValueError, match="joint layers"):
-        segment_graph(joint, "fp32")
+        segment_graph(joint, int8=False)
 
 
 def test_the_head_file_is_the_same_each_time(model, tmp_path):
     write_head(model.head, tmp_path / "a.npz")
     write_head(model.head, tmp_path / "b.npz")
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+def test_the_scorer_of_pairs_is_exact_in_fp32(model, pairs, folder):
+    query, passages = pairs
+    scorer = SegmentScorer(folder, "fp32")
+    for passage in passages:
+        ids = np.concatenate([[CLS], query, [SEP, CLS], passage, [SEP]]).astype(np.int64)[None]
+        types = (np.arange(ids.shape[1]) >= len(query) + 2).astype(np.int64)[None]
+        found = scorer.run(ids, np.ones_like(ids), types)
+        np.testing.assert_allclose(found, logits_of_torch(model, query, [passage]), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("segments", "files"),
+    [
+        ("also", {"onnx/model_qint8.onnx", "onnx/segment_qint8.onnx", "interaction_head.npz"}),
+        ("only", {"onnx/segment_qint8.onnx", "interaction_head.npz"}),
+        ("no", {"onnx/model_qint8.onnx"}),
+    ],
+)
+def test_an_export_has_the_graphs_that_were_asked_for(segments, files, tmp_path, bert_tokenizer):
+    torch.manual_seed(0)
+    config = InteractionConfig(
+        vocab_size=bert_tokenizer.get_vocab_size(),
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=128,
+        max_position_embeddings=128,
+        cls_token_id=bert_tokenizer.token_to_id("[CLS]"),
+        sep_token_id=bert_tokenizer.token_to_id("[SEP]"),
+    )
+    bert_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    export_model(
+        InteractionCrossEncoder(config).eval(),
+        tmp_path / "model",
+        precisions=["int8"],
+        metadata=ModelMetadata(name="tiny", max_query_tokens=32),
+        tokenizer=tmp_path / "tokenizer.json",
+        options=ExportOptions(segments=segments),
+    )
+    found = {path.relative_to(tmp_path / "model").as_posix() for path in (tmp_path / "model").rglob("*.onnx")}
+    found |= {path.name for path in (tmp_path / "model").glob("*.npz")}
+    assert found == files
+    manifest = json.loads((tmp_path / "model/semantic_ranker.json").read_text())
+    assert ("segment_parity" in manifest) == (segments != "no")
+    with CrossEncoder(tmp_path / "model", other_languages="score") as encoder:
+        for pair in manifest["canary"]:
+            assert float(encoder.score(pair["query"], [pair["text"]])[0]) == pytest.approx(
+                pair["logit"]["int8"], abs=1e-3
+            )

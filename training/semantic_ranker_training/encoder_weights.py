@@ -155,7 +155,7 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
         ModelLoadError: The file is absent or damaged.
     """
     try:
-        found = safetensors.deserialize(path.read_bytes())
+        found = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
     except OSError as error:
         raise ModelLoadError(f"Cannot read {path.name}: {error.strerror}.") from error
     except Exception as error:  # a class of the compiled module

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semantic_ranker import CrossEncoder
 from semantic_ranker.backends.onnx import OnnxBackend
 from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.model_folder import SEGMENT_HEAD, SEGMENT_WEIGHTS
 from semantic_ranker.tokenization import PairTokenizer
 from semantic_ranker_training.card import model_card
 from semantic_ranker_training.embedder_export import export_embedder
@@ -25,6 +26,7 @@ from semantic_ranker_training.origin import WEIGHTS, Origin
 from semantic_ranker_training.parity import ParityReport, measure_parity
 from semantic_ranker_training.parity_pairs import built_in_pairs, canary_pairs
 from semantic_ranker_training.quality_gate import QualityReport, measure_quality
+from semantic_ranker_training.segments import SegmentScorer, has_segments, write_segments
 from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:
@@ -97,25 +99,45 @@ class _Work:
 
     def finish(self, pairs: Sequence[tuple[str, str]], options: ExportOptions) -> ExportReport:
         parity, variants = self._compare(pairs, options)
+        segments = self._segments(pairs, options)
         quality = self._quality(options)
-        if "fp32" not in self.precisions:
-            (self.folder / GRAPHS["fp32"]).unlink()
-            (self.folder / WEIGHTS).unlink()
         report = ExportReport(folder=self.folder, size_bytes={}, parity=parity, variants=variants, quality=quality)
-        self._describe(parity, report)
+        self._remove_unwanted(options)
+        self._describe(parity, report, segments)
         sizes = {name: int(entry["bytes"]) for name, entry in file_entries(self.folder).items()}
         return report.sized(sizes)
 
-    def _compare(
-        self, pairs: Sequence[tuple[str, str]], options: ExportOptions
-    ) -> tuple[ParityReport, tuple[Variant, ...]]:
+    def _segments(self, pairs: Sequence[tuple[str, str]], options: ExportOptions) -> ParityReport | None:
+        """Write the graphs of one side, where the model has them, and hold them to the same gate."""
+        model = self.origin.backend.model
+        if options.segments == "no" or not isinstance(model, InteractionCrossEncoder) or not has_segments(model):
+            return None
+        write_segments(model, self.folder, ["fp32", *self.precisions])
+        int8 = SegmentScorer(self.folder, "int8") if "int8" in self.precisions else None
+        exact = SegmentScorer(self.folder, "fp32")
+        found = measure_parity(pairs, self._tokenizer(), self.origin.backend, exact, int8, None)
+        return found.check(options.thresholds)
+
+    def _remove_unwanted(self, options: ExportOptions) -> None:
+        unwanted = [] if "fp32" in self.precisions else [GRAPHS["fp32"], WEIGHTS, SEGMENT_WEIGHTS["fp32"]]
+        if options.segments == "only" and (self.folder / SEGMENT_HEAD).is_file():
+            unwanted += [GRAPHS[precision] for precision in self.precisions if precision in SEGMENT_WEIGHTS]
+        for name in unwanted:
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _tokenizer(self) -> PairTokenizer:
         settings = self.origin.settings
-        tokenizer = PairTokenizer(
+        return PairTokenizer(
             (self.folder / "tokenizer.json").read_bytes(),
             layout=settings.layout,
             max_length=settings.max_length,
             max_query_tokens=settings.max_query_tokens,
         )
+
+    def _compare(
+        self, pairs: Sequence[tuple[str, str]], options: ExportOptions
+    ) -> tuple[ParityReport, tuple[Variant, ...]]:
+        tokenizer = self._tokenizer()
         written = {kind: name for kind, name in GRAPHS.items() if (self.folder / name).is_file()}
         graphs = {kind: OnnxBackend(self.folder / name) for kind, name in written.items()}
         logger.info("comparing torch and ONNX on %d pairs", len(pairs))
@@ -144,10 +166,12 @@ class _Work:
         found = measure_quality(options.gate, self.folder, precisions, kind="reranker")
         return found.check(accept_loss=options.gate.accept_loss)
 
-    def _describe(self, parity: ParityReport, report: ExportReport) -> None:
+    def _describe(self, parity: ParityReport, report: ExportReport, segments: ParityReport | None) -> None:
         (self.folder / "README.md").write_text(model_card(self.metadata, parity, self.precisions), encoding="utf-8")
         manifest = build_manifest(self.folder, self.metadata, self.origin.settings, parity=parity.to_dict())
         manifest["export"] = report.facts()
+        if segments is not None:
+            manifest["segment_parity"] = segments.to_dict()
         write_manifest(self.folder, manifest)
         # The runtime opens the folder as a user will, hashes and all, so the recorded logits are what a user gets.
         write_manifest(self.folder, {**manifest, "canary": self._canary()})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from semantic_ranker_training.quality_gate import QualityGate
 
 Precision = Literal["fp32", "fp16", "int8"]
+Segments = Literal["also", "only", "no"]
 GRAPHS: dict[str, str] = {
     "fp32": "onnx/model.onnx",
     "fp16": "onnx/model_fp16.onnx",
@@ -33,18 +34,24 @@ class ExportOptions:
             ``none``, ``all`` nothing more that could be told from chance.
         gate: Judged data that int8 has to hold its quality on; None leaves that out.
         thresholds: Of the parity gate; None takes the usual ones.
+        segments: For models that encode query and passage each alone: ``also`` writes the graph of one side beside
+            that of pairs, and our runtime takes it; ``only`` leaves the one of pairs out, which other tools need;
+            ``no`` is the pairs' alone.
 
     Raises:
-        InvalidInputError: ``row_norm`` is unknown.
+        InvalidInputError: ``row_norm`` or ``segments`` is unknown.
     """
 
     row_norm: RowNorm = "ff"
     gate: QualityGate | None = None
     thresholds: ParityThresholds | None = None
+    segments: Segments = "also"
 
     def __post_init__(self) -> None:
         if self.row_norm not in get_args(RowNorm):
             raise InvalidInputError(f"Expected row_norm out of {', '.join(get_args(RowNorm))}, got {self.row_norm!r}.")
+        if self.segments not in get_args(Segments):
+            raise InvalidInputError(f"Expected segments out of {', '.join(get_args(Segments))}, got {self.segments!r}.")
 
 
 def check_precisions(precisions: Sequence[str]) -> None:

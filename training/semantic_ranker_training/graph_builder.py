@@ -9,7 +9,7 @@ shape: relative error 0.22 from activations, 0.065 from 7-bit weights).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import onnx
@@ -62,7 +62,7 @@ class GraphBuilder:
         *,
         domain: str = "",
         name: str = "",
-        **attributes: int | float | list[int],
+        **attributes: Any,
     ) -> str:
         """Append a node with one result.
 

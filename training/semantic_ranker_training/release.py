@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
-from semantic_ranker_training.export import export_model
+from semantic_ranker_training.export import ExportOptions, export_model
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
 from semantic_ranker_training.train import base_folder
 
@@ -70,7 +70,8 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
             "among them: figures on other collections are not zero-shot in the strict sense.",
         ),
         limits=(
-            "English only: Spanish questions are ranked worse than by BM25.",
+            "English only: Spanish questions are ranked worse than by BM25, so `rank` leaves other languages in the "
+            "order given.",
             "Calibrated on English question answering, package descriptions and Python functions; check a threshold "
             "on your own texts.",
         ),
@@ -116,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metadata=metadata,
             tokenizer=tokenizer,
             overwrite=True,
+            # Two graphs of the same weights would not fit the wheel.
+            options=ExportOptions(segments="only"),
         )
     except SemanticRankerError as error:
         parser.exit(2, f"error: {error}\n")

@@ -89,7 +89,7 @@ class InteractionHead:
         features[:, 0] = np.stack([passage.pooled for passage in passages]) @ query.pooled
         full = np.flatnonzero(lengths)
         if len(full) and len(query.ids):
-            kept = [passages[index] for index in full]
+            kept = [passages[index] for index in full.tolist()]
             features[full, 1:5] = self._matches(query, weight, kept, lengths[full])
         count = max(len(query.ids), 1)
         facts = np.empty((len(passages), 3), np.float32)
