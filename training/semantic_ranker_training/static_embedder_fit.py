@@ -46,7 +46,7 @@ def token_bags(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> T
         texts: The texts.
         max_tokens: Tokens kept of a text.
     """
-    unknown = tokenizer.token_to_id("[UNK]")
+    unknown = tokenizer.token_to_id("[UNK]") or 0
     heads = [text[: max_tokens * _CHARACTERS_PER_TOKEN] for text in texts]
     found = [e.ids[:max_tokens] or [unknown] for e in tokenizer.encode_batch_fast(heads, add_special_tokens=False)]
     offsets = np.cumsum([0, *map(len, found)])
@@ -130,8 +130,8 @@ def fit(
         for rows in _batches(held, len(targets), recipe, epoch):
             loss = 1 - cosine(rows).mean()
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()  # type: ignore[no-untyped-call]
             schedule.step()
             losses.append(loss.item())
         with torch.no_grad():

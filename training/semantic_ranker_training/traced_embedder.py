@@ -71,9 +71,8 @@ def write_traced(
         )
     encoder = _open(folder)
     if getattr(encoder.config, "is_encoder_decoder", False):
-        raise ModelLoadError(
-            f"Expected an encoder, got {encoder.config.model_type}, an encoder with a decoder: use its encoder alone."
-        )
+        kind = getattr(encoder.config, "model_type", "another")
+        raise ModelLoadError(f"Expected an encoder, got {kind}, an encoder with a decoder: use its encoder alone.")
     model = _Sentence(encoder, [_dense(folder / path) for path in settings.dense], settings.pooling, normalize).eval()
     types = "token_type_ids" in encoder.forward.__code__.co_varnames
     limit, output = settings.length_limit, "sentence_embedding"

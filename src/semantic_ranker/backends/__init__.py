@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from semantic_ranker.model_folder import ModelFolder, Precision
 
 
-class Backend(Protocol):
-    """Anything that scores token arrays; safe to call from several threads."""
+class Runtime(Protocol):
+    """What runs weights, and which."""
 
     @property
     def name(self) -> str:
@@ -21,6 +21,10 @@ class Backend(Protocol):
     @property
     def precision(self) -> str:
         """Precision of the weights: ``fp32``, ``fp16`` or ``int8``."""
+
+
+class Backend(Runtime, Protocol):
+    """Anything that scores token arrays; safe to call from several threads."""
 
     def run(
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]

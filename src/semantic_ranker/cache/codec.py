@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,9 +33,10 @@ _HEADER = np.dtype(
     [("magic", "S4"), ("codec", "u1"), ("flags", "u1"), ("dim", "<u2"), ("crc", "<u4"), ("scale", "<f4")]
 )
 _IDS: dict[Codec, int] = {"fp32": 0, "fp16": 1, "int8": 2}
-_TYPES = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 2: np.dtype("i1")}
+_TYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 2: np.dtype("i1")}
 # Outside these bounds fp16 overflows, or has fewer than its ten bits.
 _FP16_MOST, _FP16_LEAST = 65_504.0, 2.0**-10
+_INT8_MOST = 1e38
 
 
 def encode(vectors: NDArray[np.float32], keys: Sequence[str], codec: Codec) -> list[bytes]:
@@ -59,17 +60,18 @@ def encode(vectors: NDArray[np.float32], keys: Sequence[str], codec: Codec) -> l
     scales = np.zeros(len(vectors), np.float32)
     forms = np.full(len(vectors), _IDS["fp32"], np.uint8)
     peaks = np.abs(vectors).max(axis=1, initial=0.0)
-    halves = vectors.astype("<f2") if codec != "fp32" and _fp16_holds(peaks).any() else None
-    bytes_, good = (None, None) if codec != "int8" else _int8(vectors, peaks, scales)
-    if halves is not None:
+    stored: dict[int, NDArray[Any]] = {_IDS["fp32"]: vectors.astype("<f4", copy=False)}
+    if codec != "fp32":
         forms[_fp16_holds(peaks)] = _IDS["fp16"]
-    if good is not None:
-        forms[good] = _IDS["int8"]
+        with np.errstate(over="ignore"):  # rows that overflow are not stored in this form
+            stored[_IDS["fp16"]] = vectors.astype("<f2")
+    if codec == "int8":
+        stored[_IDS["int8"]], close = _int8(vectors, peaks, scales)
+        forms[close] = _IDS["int8"]
     scales[forms != _IDS["int8"]] = 0.0
-    stored = {0: vectors.astype("<f4", copy=False), 1: halves, 2: bytes_}
     return [
-        _sealed(key, int(form), vectors.shape[1], float(scale), stored[int(form)][row].tobytes())  # type: ignore[index]
-        for row, (key, form, scale) in enumerate(zip(keys, forms, scales, strict=True))
+        _sealed(key, form, vectors.shape[1], scale, stored[form][row].tobytes())
+        for row, (key, form, scale) in enumerate(zip(keys, forms.tolist(), scales.tolist(), strict=True))
     ]
 
 
@@ -109,11 +111,6 @@ def codec_of(value: bytes) -> Codec:
     return next(name for name, number in _IDS.items() if number == value[4])
 
 
-def rounded(vectors: NDArray[np.float32], codec: Codec) -> NDArray[np.float32]:
-    """Return what comes back of vectors that are stored."""
-    return decode(encode(vectors, [""] * len(vectors), codec), vectors.shape[1])
-
-
 def _sealed(key: str, form: int, dim: int, scale: float, components: bytes) -> bytes:
     head, tail = _HEAD.pack(_MAGIC, form, 0, dim), struct.pack("<f", scale)
     crc = _crc(key, head, tail, components)
@@ -129,7 +126,7 @@ def _crc(key: str, head: bytes, scale: bytes, components: bytes | memoryview) ->
 
 
 def _fp16_holds(peaks: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return (peaks == 0) | ((peaks <= _FP16_MOST) & (peaks >= _FP16_LEAST))
+    return np.asarray((peaks == 0) | ((peaks <= _FP16_MOST) & (peaks >= _FP16_LEAST)))
 
 
 def _int8(
@@ -137,8 +134,8 @@ def _int8(
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
     """Fill in the scales; return int8 components, and which rows are close enough to their vectors."""
     np.divide(peaks, 127.0, out=scales)
-    # Smaller scales are not normal numbers, and lose digits themselves.
-    usable = (scales >= np.finfo(np.float32).tiny) | (peaks == 0)
+    # Smaller scales are not normal numbers, and lose digits themselves; 127 times larger ones may overflow.
+    usable = ((scales >= np.finfo(np.float32).tiny) & (peaks <= _INT8_MOST)) | (peaks == 0)
     divisor = np.where(usable & (peaks > 0), scales, np.float32(np.inf))
     stored = np.rint(vectors / divisor[:, None]).astype(np.int8)
     exact, kept = vectors.astype(np.float64), stored.astype(np.float64)

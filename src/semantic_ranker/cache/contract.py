@@ -47,4 +47,4 @@ def checked_vectors(
             f"Expected finite vectors, got NaN or infinity for {len(bad)} of {count} texts: nothing is kept of them.",
             bad,
         )
-    return vectors, finite
+    return vectors, np.asarray(finite)

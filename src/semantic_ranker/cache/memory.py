@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, Protocol
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from semantic_ranker._extras import requires_extra
 from semantic_ranker.cache.stats import TierStats
 from semantic_ranker.errors import CacheError
+
+if TYPE_CHECKING:
+    from theine_core import TlfuCore
 
 Policy = Literal["auto", "tinylfu", "lru"]
 """Which entry goes first: ``tinylfu`` (extra ``cache``) weighs frequency and age, ``lru`` age only."""
@@ -21,8 +24,11 @@ _HASH_MASK = (1 << 64) - 1
 class Store(Protocol):
     """Entries under one policy; a `MemoryTier` guards it."""
 
-    entries: dict[str, bytes]
-    bytes: int
+    @property
+    def entries(self) -> MutableMapping[str, bytes]:
+        """Values by key."""
+
+    held_bytes: int
     evictions: int
 
     def touch(self, keys: Sequence[str]) -> None:
@@ -45,7 +51,7 @@ class LruStore:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self.entries: OrderedDict[str, bytes] = OrderedDict()
-        self.bytes = self.evictions = 0
+        self.held_bytes = self.evictions = 0
 
     def touch(self, keys: Sequence[str]) -> None:
         """Note that these entries were used."""
@@ -55,20 +61,20 @@ class LruStore:
     def put(self, key: str, value: bytes) -> None:
         """Keep an entry; one that is larger than the whole budget is not kept."""
         if (old := self.entries.pop(key, None)) is not None:
-            self.bytes -= cost(old)
+            self.held_bytes -= cost(old)
         if cost(value) > self._capacity:
             return
-        while self.bytes + cost(value) > self._capacity:
+        while self.held_bytes + cost(value) > self._capacity:
             _, dropped = self.entries.popitem(last=False)
-            self.bytes -= cost(dropped)
+            self.held_bytes -= cost(dropped)
             self.evictions += 1
         self.entries[key] = value
-        self.bytes += cost(value)
+        self.held_bytes += cost(value)
 
     def clear(self) -> None:
         """Drop all entries."""
         self.entries.clear()
-        self.bytes = 0
+        self.held_bytes = 0
 
 
 class TinyLfuStore:
@@ -104,17 +110,17 @@ class TinyLfuStore:
             self._resize(cost(value))
         number = _number(key)
         if (other := self._names.get(number)) is not None:
-            self.bytes -= cost(self.entries.pop(other))
+            self.held_bytes -= cost(self.entries.pop(other))
         self._names[number], self.entries[key] = key, value
-        self.bytes += cost(value)
+        self.held_bytes += cost(value)
         self._admit(number)
 
     def clear(self) -> None:
         """Drop all entries, and what is known of the largest."""
         self.entries.clear()
         self._names: dict[int, str] = {}
-        self._core = None
-        self._largest = self.bytes = 0
+        self._core: TlfuCore | None = None
+        self._largest = self.held_bytes = 0
 
     def _resize(self, largest: int) -> None:
         self._largest = largest
@@ -125,12 +131,12 @@ class TinyLfuStore:
     def _admit(self, number: int) -> None:
         assert self._core is not None
         for victim in self._core.set([(number, 0)]):
-            self.bytes -= cost(self.entries.pop(self._names.pop(victim)))
+            self.held_bytes -= cost(self.entries.pop(self._names.pop(victim)))
             self.evictions += 1
 
     def _drop(self, key: str) -> None:
         if (old := self.entries.pop(key, None)) is not None and self._core is not None:
-            self.bytes -= cost(old)
+            self.held_bytes -= cost(old)
             del self._names[_number(key)]
             self._core.remove(_number(key))
 
@@ -214,7 +220,7 @@ class MemoryTier:
                 misses=self._misses,
                 evictions=store.evictions,
                 entries=len(store.entries),
-                bytes=store.bytes,
+                bytes=store.held_bytes,
             )
 
 

@@ -268,7 +268,7 @@ class TieredCache:
         return _rebuilt, (self._settings,)
 
     def __repr__(self) -> str:
-        shown = {**self._settings, "url": without_password(self._settings["url"])}
+        shown = {**self._settings, "url": without_password(str(self._settings["url"] or "")) or None}
         return f"TieredCache({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
 

@@ -24,6 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     clear.set_defaults(run=_clear)
     for action in (stats, clear):
         action.add_argument("--url", metavar="URL", help=f"of Redis (default: ${VARIABLES[0]})")
+        action.add_argument("--config", metavar="FILE", help="settings with cache.url, JSON or TOML")
         action.add_argument(
             "--allow-unprotected", action="store_true", help="allow another machine's server without a password"
         )
@@ -60,13 +61,16 @@ def _clear(options: argparse.Namespace) -> int:
 
 
 def _url(options: argparse.Namespace) -> str:
+    from semantic_ranker.config import load_settings
     from semantic_ranker.errors import InvalidInputError
 
     url = options.url or next((os.environ[name] for name in VARIABLES if os.environ.get(name)), None)
+    if not url and (cache := load_settings(options.config).cache):
+        url = cache.url
     if not url:
         raise InvalidInputError(
             f"Expected the URL of a Redis, such as redis://:password@host:6379/0, got none: set {VARIABLES[0]}, "
-            "or use --url."
+            "or use --url, or --config."
         )
     return str(url)
 

@@ -32,13 +32,20 @@ def until(condition):
         time.sleep(0.005)
 
 
+def free_port():
+    """Return a free port; a cluster's nodes need the one 10,000 higher too."""
+    while True:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            if (port := free.getsockname()[1]) < 55_000:
+                return port
+
+
 class Server:
     """A redis-server of its own on a free port."""
 
     def __init__(self, folder, *arguments):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.folder, self.arguments = folder, arguments
         self.process = None
         self.start()

@@ -1,4 +1,4 @@
-"""Faults of Redis, by the numbers of the list of cases: none of them raises, slows for long, or gives a wrong vector."""
+"""Faults of Redis, by their numbers: none of them raises, slows for long, or gives a wrong vector."""
 
 import os
 import pickle
@@ -181,7 +181,9 @@ DAMAGES = {
     "14 older schema": lambda value, key: _with_crc(b"SRE0" + value[4:], key),
     "15 unknown codec": lambda value, key: _with_crc(value[:4] + b"\x07" + value[5:], key),
     "15 unknown flags": lambda value, key: _with_crc(value[:5] + b"\x01" + value[6:], key),
-    "15 another dimension": lambda value, key: _with_crc(value[:6] + struct.pack("<H", 4) + value[8:16] + value[16:24], key),
+    "15 another dimension": lambda value, key: _with_crc(
+        value[:6] + struct.pack("<H", 4) + value[8:16] + value[16:24], key
+    ),
 }
 
 
@@ -190,7 +192,7 @@ def test_09_to_15_damaged_values_are_deleted_and_computed_again(server, open_cac
     cache = open_cache(server.url)
     model.check(cache, TEXTS[:3])
     with server.client() as client:
-        for key in server.keys():
+        for key in server.scan_iter():
             client.set(key, damage(client.get(key), key))
     seen = []
     model.through(cache, TEXTS[:3], lambda texts: seen.append(server.keys()) or model(texts))
@@ -343,7 +345,7 @@ def test_23_expired_vectors_are_computed_again(server, open_cache, model):
     cache = open_cache(server.url)
     model.check(cache, TEXTS)
     with server.client() as client:
-        for key in server.keys()[:5]:
+        for key in server.scan_iter()[:5]:
             client.pexpire(key, 0)
     model.check(cache, TEXTS)
     assert len(model.computed) == len(TEXTS) + 5
@@ -352,7 +354,7 @@ def test_23_expired_vectors_are_computed_again(server, open_cache, model):
 def test_23_time_to_live_has_jitter(server, open_cache, model):
     model.check(open_cache(server.url, redis={"ttl_s": 1000.0}), TEXTS)
     with server.client() as client:
-        left = [client.pttl(key) / 1000 for key in server.keys()]
+        left = [client.pttl(key) / 1000 for key in server.scan_iter()]
     assert all(890 <= seconds <= 1100 for seconds in left)
     assert len(set(left)) > 10
 
@@ -372,7 +374,7 @@ def test_25_clear_touches_no_other_key(server, open_cache, model):
         client.mset(others)
         model.check(cache, [f"text {number}" for number in range(700)])
         assert cache.clear() == 700
-        assert {key.decode(): client.get(key) for key in client.keys()} == others
+        assert {key.decode(): client.get(key) for key in client.scan_iter()} == others
     assert cache.stats().memory.entries == 0
     model.check(cache, TEXTS)
     assert model.asked[1] == TEXTS
@@ -467,7 +469,7 @@ def test_nothing_private_in_the_logs(start_server, open_cache, model, caplog):
     cache = open_cache(f"redis://:geheim-richtig@127.0.0.1:{server.port}/0", timeout_s=0.05)
     model.check(cache, ["canary sentence"])
     with server.client(password="geheim-richtig") as client:
-        for key in client.keys():
+        for key in client.scan_iter():
             client.set(key, b"damaged")
     model.check(cache, ["canary sentence"])
     server.kill()

@@ -69,7 +69,7 @@ def test_a_base_without_weights_or_with_broken_config_is_refused(bert_base, tmp_
 
 
 def test_a_base_that_is_nowhere_is_named(tmp_path):
-    with pytest.raises(ModelLoadError, match="Expected a model folder with config.json"):
+    with pytest.raises(ModelLoadError, match=r"Expected a model folder with config\.json"):
         base_of(str(tmp_path))
     with pytest.raises(ModelLoadError, match="Expected a model folder"):
         base_of("no_such_package:model")

@@ -58,7 +58,7 @@ def test_adapter_on_its_base_and_merged_model_score_alike(adapted, bert_base):
 def test_an_adapter_for_another_base_is_refused(adapted, base_folders):
     with pytest.raises(ModelLoadError, match="Expected the base that the adapter was trained on \\('bert'"):
         open_adapter(base_folders["minilm"], adapted.adapter)
-    with pytest.raises(ModelLoadError, match="Expected an adapter with semantic_ranker_adapter.json"):
+    with pytest.raises(ModelLoadError, match=r"Expected an adapter with semantic_ranker_adapter\.json"):
         open_adapter(base_folders["bert"], base_folders["bert"])
 
 

@@ -31,7 +31,7 @@ def read_html(text: str) -> Parsed:
     metadata = _metadata(soup)
     for hidden in soup.find_all(_HIDDEN):
         hidden.extract()
-    main = soup.find("main") or soup.find(attrs={"role": "main"}) or soup.find("article")
+    main = soup.find("main") or soup.find(role="main") or soup.find("article")
     found = _Walk()
     found.walk(main if main is not None and main.get_text(strip=True) else soup)
     return Parsed(pieces=found.pieces, title=title, metadata=metadata)
@@ -55,7 +55,7 @@ class _Walk:
         self._loose: list[str] = []
 
     def walk(self, root: Tag) -> None:
-        from bs4 import NavigableString, PreformattedString, Tag
+        from bs4.element import NavigableString, PreformattedString, Tag
 
         stack: list[object] = [root]
         while stack:

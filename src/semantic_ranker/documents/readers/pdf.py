@@ -6,7 +6,7 @@ import io
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from semantic_ranker._extras import requires_extra
@@ -95,7 +95,7 @@ def _outline(reader: PdfReader) -> dict[str, int]:
 
 
 def _metadata(reader: PdfReader) -> Metadata:
-    given = reader.metadata or {}
+    given: Mapping[str, Any] = reader.metadata or {}
     names = {"/Title": "title", "/Author": "author", "/Subject": "description", "/Keywords": "keywords"}
     found = {name: " ".join(normalize(str(given[key])).split()) for key, name in names.items() if given.get(key)}
     return {name: value for name, value in found.items() if value}
