@@ -11,9 +11,11 @@ import inspect
 import pytest
 from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor
+from langchain_core.embeddings import Embeddings
 from langchain_core.load.serializable import Serializable
 from langchain_core.retrievers import BaseRetriever as LangChainRetriever
 from llama_index.core.base.base_retriever import BaseRetriever as LlamaIndexRetriever
+from llama_index.core.base.embeddings.base import BaseEmbedding
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode
 
@@ -21,7 +23,25 @@ import semantic_ranker_langchain as langchain
 import semantic_ranker_llama_index as llama_index
 
 MODEL_FIELDS = {"model": None, "precision": "auto", "max_length": None, "long_text": "truncate", "states": None}
+EMBEDDING_FIELDS = {
+    "model": None,
+    "precision": "auto",
+    "backend": "auto",
+    "max_length": None,
+    "truncate_dim": None,
+    "query_prompt": None,
+    "document_prompt": None,
+    "cache_bytes": 64 * 2**20,
+    "cache_url": None,
+    "cache_codec": "fp16",
+}
+INHERITED = {
+    llama_index.SemanticRerank: {"callback_manager"},
+    llama_index.SemanticEmbedding: {"callback_manager", "num_workers", "embeddings_cache", "rate_limiter"},
+}
 FIELDS = {
+    langchain.SemanticEmbeddings: EMBEDDING_FIELDS,
+    llama_index.SemanticEmbedding: {**EMBEDDING_FIELDS, "model_name": "", "embed_batch_size": 256},
     langchain.SemanticRerank: {
         **MODEL_FIELDS,
         "top_n": 3,
@@ -51,6 +71,8 @@ FIELDS = {
     },
 }
 BASES = {
+    langchain.SemanticEmbeddings: (Embeddings, Serializable),
+    llama_index.SemanticEmbedding: (BaseEmbedding,),
     langchain.SemanticRerank: (BaseDocumentCompressor, Serializable),
     langchain.SemanticCrossEncoder: (BaseCrossEncoder, Serializable),
     langchain.SemanticRerankRetriever: (LangChainRetriever,),
@@ -72,14 +94,19 @@ SIGNATURES = {
 
 
 def test_exported_names():
-    assert langchain.__all__ == ["SemanticCrossEncoder", "SemanticRerank", "SemanticRerankRetriever"]
-    assert llama_index.__all__ == ["SemanticRerank", "SemanticRerankRetriever"]
+    assert langchain.__all__ == [
+        "SemanticCrossEncoder",
+        "SemanticEmbeddings",
+        "SemanticRerank",
+        "SemanticRerankRetriever",
+    ]
+    assert llama_index.__all__ == ["SemanticEmbedding", "SemanticRerank", "SemanticRerankRetriever"]
 
 
 @pytest.mark.parametrize(("owner", "expected"), FIELDS.items(), ids=lambda value: getattr(value, "__module__", ""))
 def test_fields_and_defaults(owner, expected):
     required = {"base"} if owner is langchain.SemanticRerankRetriever else set()
-    inherited = {"callback_manager"} if owner is llama_index.SemanticRerank else set()
+    inherited = INHERITED.get(owner, set())
     fields = owner.model_fields
     assert {name for name, field in fields.items() if field.is_required()} == required
     defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
