@@ -230,7 +230,7 @@ def main() -> None:
         },
         "command": "python benchmarks/quality.py --data DATA"
         + (f" --max-queries {options.max_queries}" if options.max_queries else "")
-        + (" --fp32-model runs/reranker-en/export" if options.fp32_model else ""),
+        + (f" --fp32-model FOLDER --fp32-queries {options.fp32_queries}" if options.fp32_model else ""),
         "seconds": round(time.time() - started),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,14 @@ def count(text: str) -> int:
     return int(text)
 
 
+def size_text(size: float) -> str:
+    """Return a number of bytes for people: ``512 B``, ``52 kB``, ``24.1 MB``, ``1.2 GB``."""
+    for unit, divisor, digits in (("GB", 1e9, 1), ("MB", 1e6, 1), ("kB", 1e3, 0)):
+        if size >= divisor:
+            return f"{size / divisor:.{digits}f} {unit}"
+    return f"{size:.0f} B"
+
+
 def snippet(text: str, width: int) -> str:
     """Return the beginning of a text as one line that cannot steer a terminal.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from semantic_ranker.cli._output import write
+from semantic_ranker.cli._output import size_text, write
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,5 +30,5 @@ def _precompute(options: argparse.Namespace) -> int:
     with CrossEncoder(options.model) as encoder:
         count = encoder.precompute(documents, options.out)
     size = sum(file.stat().st_size for file in Path(options.out).rglob("*") if file.is_file())
-    write(f"{options.out} has the states of {count} passages, {size / 1e6:.1f} MB")
+    write(f"{options.out} has the states of {count} passages, {size_text(size)}")
     return 0
