@@ -17,7 +17,6 @@ RECIPE = Path(__file__).parents[2] / "training" / "recipes" / "smoke.toml"
 def root(tmp_path):
     """A registry with one model that says how it was trained."""
     recipe = tomllib.loads(RECIPE.read_text(encoding="utf-8")) | {
-        "base": "no/such-base",
         "max_queries": 24,
         "precisions": ["fp32"],
     }

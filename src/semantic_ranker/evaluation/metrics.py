@@ -73,7 +73,7 @@ def evaluate(
 
     Raises:
         EvaluationError: A metric is unknown, there are no judgments, run and judgments share no query (or ten and
-            more queries, but not one document), a score is NaN or no number, a grade is not a whole number, an id
+            more queries, or less than half of the run's, but not one document), a score is NaN or no number, a grade is not a whole number, an id
             is not a string or not in ``corpus``, or a file cannot be read.
     """
     names = canonical_metrics(metrics)
@@ -163,7 +163,9 @@ def _check_collection(run: Run, judged: Qrels, ranked: Run, *, ids_known: bool) 
             f"Expected run and judgments to share queries, got none in common (the run has {_some(run)}; "
             f"the judgments have {_some(judged)}): do the ids come from the same collection?"
         )
-    if ids_known or len(ranked) < _FOREIGN_FROM or not any(ranked.values()):
+    # A few ids in common, of a run that has many others, are as good as none.
+    few = len(ranked) < _FOREIGN_FROM and 2 * len(ranked) > len(run)
+    if ids_known or few or not any(ranked.values()):
         return
     known = {document for grades in judged.values() for document in grades}
     if not any(document in known for scores in ranked.values() for document in scores):

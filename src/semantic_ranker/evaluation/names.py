@@ -26,9 +26,15 @@ _SPELLINGS = {
     "hits": "Success",
     "hitrate": "Success",
     "judged": "Judged",
+    # What trec_eval calls them, without its cut-off.
+    "ndcgcut": "nDCG",
+    "mapcut": "AP",
+    "reciprank": "RR",
 }
 _WHOLE_RANKING = ("nDCG", "RR", "AP")
 _SHAPE = re.compile(r"([^@]+?)(?:@(.*))?")
+# ``ndcg_at_10`` of MTEB, ``ndcg_cut_10`` and ``P_10`` of trec_eval.
+_UNDERSCORED = re.compile(r"([A-Za-z_]+?)(?:_at)?_([0-9]+)")
 
 
 def canonical_metric(name: str) -> str:
@@ -38,12 +44,13 @@ def canonical_metric(name: str) -> str:
     (hit rate) and Judged, which need one.
 
     Args:
-        name: Any spelling; case, spaces, dashes and underscores do not matter.
+        name: Any spelling; case, spaces, dashes and underscores do not matter. The names of trec_eval
+            (``ndcg_cut_10``, ``recip_rank``) and of MTEB (``ndcg_at_10``) are understood as well.
 
     Raises:
         EvaluationError: The metric is unknown, or its cut-off is missing or not 1 or more.
     """
-    shape = _SHAPE.fullmatch(name.strip()) if isinstance(name, str) else None
+    shape = _shape(name.strip()) if isinstance(name, str) else None
     if shape is None:
         raise EvaluationError(f"Expected a metric such as 'nDCG@10', got {name!r}.")
     word, cutoff = shape.groups()
@@ -69,6 +76,10 @@ def canonical_metrics(names: str | Sequence[str]) -> tuple[str, ...]:
     if not found:
         raise EvaluationError("Expected at least one metric, such as 'nDCG@10', got none.")
     return found
+
+
+def _shape(name: str) -> re.Match[str] | None:
+    return _UNDERSCORED.fullmatch(name) or _SHAPE.fullmatch(name)
 
 
 def _bare(word: str) -> str:

@@ -18,6 +18,8 @@ Grouping: TypeAlias = Mapping[str, str | None] | Callable[[str], str | None]
 
 _QUERY_WORDS = (4, 8, 16)
 _PASSAGE_WORDS = (50, 100, 200, 400)
+SMALLEST = 6
+"""Queries that a slice needs for an interval: with five the sign-flip test cannot come below p = 0.0625."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +32,11 @@ class Slice:
         mean_a: Mean of run A over them.
         mean_b: Mean of run B.
         difference: ``mean_b - mean_a``.
-        low: Lower end of the difference's 95 % bootstrap interval.
-        high: Upper end.
-        p_value: Two-sided, of the paired randomisation test.
-        adjusted_p: The same after Holm's correction over the slices.
+        low: Lower end of the difference's 95 % bootstrap interval; None where there are fewer than `SMALLEST` queries,
+            which say nothing about others.
+        high: Upper end, or None likewise.
+        p_value: Two-sided, of the paired randomisation test, or None likewise.
+        adjusted_p: The same after Holm's correction over the slices that are tested, or None likewise.
     """
 
     label: str
@@ -41,10 +44,15 @@ class Slice:
     mean_a: float
     mean_b: float
     difference: float
-    low: float
-    high: float
-    p_value: float
-    adjusted_p: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    adjusted_p: float | None
+
+    @property
+    def is_too_small(self) -> bool:
+        """Whether there are too few queries to say anything beyond them."""
+        return self.low is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +86,7 @@ class SliceComparison:
             f"  ({self.metric})"
         )
         rows = [
-            f"{s.label:<{width}} {s.queries:>7} {s.mean_a:7.4f} {s.mean_b:7.4f} {s.difference:+8.4f}  "
-            f"{f'[{s.low:+.4f}, {s.high:+.4f}]':<19} {show_p(s.adjusted_p):>7}"
+            f"{s.label:<{width}} {s.queries:>7} {s.mean_a:7.4f} {s.mean_b:7.4f} {s.difference:+8.4f}  {_certainty(s)}"
             for s in self.slices
         ]
         return "\n".join([head, *rows])
@@ -96,6 +103,8 @@ def compare_slices(
     seed: int = 0,
 ) -> SliceComparison:
     """Compare two runs for each kind of query as `compare` does, p corrected by Holm over the kinds.
+
+    A kind of fewer than `SMALLEST` queries keeps its means, but gets no interval and no p.
 
     Args:
         run_a: The run to beat, in any form that `evaluate` takes.
@@ -125,26 +134,12 @@ def slice_evaluations(
     check_resamples(resamples)
     metric = next(iter(a.mean))
     members = _members(groups, a.per_query[metric])
-    found = []
-    for label, qids in members.items():
-        compared = paired(_only(a, metric, qids), _only(b, metric, qids), resamples, seed).metrics[0]
-        found.append(
-            Slice(
-                label=label,
-                queries=len(qids),
-                mean_a=compared.mean_a,
-                mean_b=compared.mean_b,
-                difference=compared.difference,
-                low=compared.low,
-                high=compared.high,
-                p_value=compared.p_value,
-                adjusted_p=compared.p_value,
-            )
-        )
-    adjusted = holm([of.p_value for of in found])
+    found = [_slice(label, a, b, metric, qids, resamples, seed) for label, qids in members.items()]
+    tested = [of.p_value for of in found if of.p_value is not None]
+    adjusted = iter(holm(tested))
     return SliceComparison(
         metric=metric,
-        slices=tuple(replace(of, adjusted_p=p) for of, p in zip(found, adjusted, strict=True)),
+        slices=tuple(of if of.p_value is None else replace(of, adjusted_p=next(adjusted)) for of in found),
         unlabelled=len(a.per_query[metric]) - sum(map(len, members.values())),
     )
 
@@ -211,6 +206,30 @@ def _by_length(lengths: Mapping[str, float], bounds: Sequence[int], unit: str) -
     names.append(f"{bounds[-1]} {unit} and more")
     ordered = sorted(lengths.items(), key=lambda item: item[1])
     return {qid: names[bisect_right(bounds, length)] for qid, length in ordered}
+
+
+def _slice(
+    label: str, a: Evaluation, b: Evaluation, metric: str, qids: Sequence[str], resamples: int, seed: int
+) -> Slice:
+    compared = paired(_only(a, metric, qids), _only(b, metric, qids), resamples, seed).metrics[0]
+    enough = len(qids) >= SMALLEST
+    return Slice(
+        label=label,
+        queries=len(qids),
+        mean_a=compared.mean_a,
+        mean_b=compared.mean_b,
+        difference=compared.difference,
+        low=compared.low if enough else None,
+        high=compared.high if enough else None,
+        p_value=compared.p_value if enough else None,
+        adjusted_p=compared.p_value if enough else None,
+    )
+
+
+def _certainty(of: Slice) -> str:
+    if of.low is None or of.high is None or of.adjusted_p is None:
+        return "too few queries"
+    return f"{f'[{of.low:+.4f}, {of.high:+.4f}]':<19} {show_p(of.adjusted_p):>7}"
 
 
 def _members(groups: Grouping, judged: Mapping[str, float]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ import numpy as np
 from semantic_ranker.evaluation.reliability import measure_reliability, scores_and_labels
 from semantic_ranker.evaluation.resampling import show_p
 from semantic_ranker.evaluation.significance import Comparison, interval
-from semantic_ranker.evaluation.slices import SliceComparison
+from semantic_ranker.evaluation.slices import Slice, SliceComparison
 from semantic_ranker.reports import plots
 from semantic_ranker.reports.page import Cell, Page
 
@@ -168,23 +168,31 @@ def _differences(page: Page, name: str, found: Comparison, findings: Findings) -
 def _slices(page: Page, kind: str, found: SliceComparison) -> None:
     largest = sorted(found.slices, key=lambda of: -of.queries)[:SHOWN]
     shown = [of for of in found.slices if of in largest]
-    page.plot(
-        plots.bars_with_intervals(
-            {f"{s.label} (n = {s.queries:,})": (s.difference, s.low, s.high) for s in shown},
-            xlabel=f"difference in {found.metric}, 95 % interval",
-            reference=0,
-        ),
-        f"Difference by {kind}" + (f", the {SHOWN} largest of {len(found.slices):,}." if found.slices[SHOWN:] else "."),
-        f"Difference in {found.metric} for each {kind}.",
-    )
+    drawn = {
+        f"{s.label} (n = {s.queries:,})": (s.difference, s.low, s.high)
+        for s in shown
+        if s.low is not None and s.high is not None
+    }
+    which = f", the {SHOWN} largest of {len(found.slices):,}" if found.slices[SHOWN:] else ""
+    small = sum(of.is_too_small for of in found.slices)
+    without = f" {small:,} of {len(found.slices):,} have too few queries for an interval." if small else ""
+    if drawn:
+        page.plot(
+            plots.bars_with_intervals(drawn, xlabel=f"difference in {found.metric}, 95 % interval", reference=0),
+            f"Difference by {kind}{which}.{without}",
+            f"Difference in {found.metric} for each {kind}.",
+        )
     page.details(
-        f"Figures by {kind}",
+        f"Figures by {kind}{which}",
         ["slice", "queries", "A", "B", "difference", "low", "high", "p Holm"],
-        [
-            [s.label, s.queries, s.mean_a, s.mean_b, *_signed(s.difference, s.low, s.high), show_p(s.adjusted_p)]
-            for s in shown
-        ],
+        [[s.label, s.queries, s.mean_a, s.mean_b, *_signed(s.difference), *_certainty(s)] for s in shown],
     )
+
+
+def _certainty(of: Slice) -> list[str]:
+    if of.low is None or of.high is None or of.adjusted_p is None:
+        return ["too few", "too few", "-"]
+    return [*_signed(of.low, of.high), show_p(of.adjusted_p)]
 
 
 def _signed(*values: float) -> list[str]:

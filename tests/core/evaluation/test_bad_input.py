@@ -47,6 +47,8 @@ def test_a_run_of_another_collection_with_equal_query_ids():
         evaluate(run, qrels)
     with pytest.raises(EvaluationError, match="run of another collection"):
         compare({qid: {f"mine{qid}": 1.0} for qid in qrels}, run, qrels)
+    with pytest.raises(EvaluationError, match="run of another collection"):  # one of three queries has a known id
+        evaluate({"0": {"theirs": 1.0}, "x": {"y": 1.0}, "z": {"y": 1.0}}, qrels)
     # One document in common is a bad run and no foreign one, and so is a run on a collection that is known.
     assert evaluate(run | {"0": {"mine5": 1.0}}, qrels, "RR").mean == {"RR": 0.0}
     assert evaluate(run, qrels, "RR", corpus={f"theirs{n}" for n in range(12)}).mean == {"RR": 0.0}

@@ -129,6 +129,13 @@ def test_only_the_order_of_scores_counts(scores, grades):
         ("hit_rate@5", "Success@5"),
         ("HitRate@5", "Success@5"),
         ("judged@10", "Judged@10"),
+        ("ndcg_at_10", "nDCG@10"),
+        ("ndcg_cut_10", "nDCG@10"),
+        ("map_cut_100", "AP@100"),
+        ("recip_rank", "RR"),
+        ("recall_100", "Recall@100"),
+        ("P_5", "P@5"),
+        ("hit_rate_at_5", "Success@5"),
     ],
 )
 def test_usual_spellings_share_one_canonical_name(asked, canonical):

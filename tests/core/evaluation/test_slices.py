@@ -36,6 +36,19 @@ def test_a_win_here_and_a_loss_there_are_told_apart():
         found["other"]
 
 
+def test_a_slice_of_five_queries_gets_no_interval_and_costs_the_others_no_correction():
+    kinds = {f"long{i}": "six" if i < 6 else "five" for i in range(11)}
+    found = compare_slices(A, B, QRELS, kinds)
+    five, six = found["five"], found["six"]
+    assert (five.low, five.high, five.p_value, five.adjusted_p) == (None, None, None, None)
+    assert five.is_too_small
+    assert not six.is_too_small
+    assert five.difference == pytest.approx(six.difference)
+    assert six.adjusted_p == six.p_value == pytest.approx(2 / 2**6)  # all six differences alike: both extremes
+    assert "too few queries" in str(found).splitlines()[2]
+    assert json.loads(json.dumps(found.to_dict()))["slices"][1]["low"] is None
+
+
 def test_a_function_labels_too_and_none_leaves_out():
     found = compare_slices(A, B, QRELS, lambda qid: "all long" if qid.startswith("long") else None)
     assert [of.label for of in found.slices] == ["all long"]

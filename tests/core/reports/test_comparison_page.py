@@ -63,6 +63,7 @@ def test_of_many_kinds_of_query_the_largest_are_shown():
     found = compare_slices(run, run, {qid: {"a": 1} for qid in qids}, labels, resamples=100)
     html = page_of({"q": {"a": 1.0}}, {"q": {"a": 1.0}}, slices={"s1": {"label": found}})
     assert "the 25 largest of 59" in html
+    assert "too few" in html
     assert html.count("<td>kind ") == 24
     assert "<td>common</td>" in html
 
