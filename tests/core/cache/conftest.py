@@ -84,7 +84,7 @@ class Server:
         with redis_client.Redis(host="127.0.0.1", port=self.port, **options) as client:
             yield client
 
-    def keys(self):
+    def names(self):
         with self.client() as client:
             return sorted(client.scan_iter("sr:e:*"))
 

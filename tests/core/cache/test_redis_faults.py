@@ -124,13 +124,13 @@ def test_06_full_server_is_still_read(start_server, open_cache, model, clock):
         client.config_set("maxmemory", "0")
     clock.now += 5
     model.check(cache, ["newest"])
-    assert len(server.keys()) == len(TEXTS) + 1
+    assert len(server.names()) == len(TEXTS) + 1
 
 
 def test_07_a_key_of_another_type_is_a_miss(server, open_cache, model):
     cache = open_cache(server.url)
     model.check(cache, TEXTS[:2])
-    (first, _) = server.keys()
+    (first, _) = server.names()
     with server.client() as client:
         client.delete(first)
         client.hset(first, "field", "value")
@@ -192,15 +192,15 @@ def test_09_to_15_damaged_values_are_deleted_and_computed_again(server, open_cac
     cache = open_cache(server.url)
     model.check(cache, TEXTS[:3])
     with server.client() as client:
-        for key in server.scan_iter():
+        for key in server.names():
             client.set(key, damage(client.get(key), key))
     seen = []
-    model.through(cache, TEXTS[:3], lambda texts: seen.append(server.keys()) or model(texts))
+    model.through(cache, TEXTS[:3], lambda texts: seen.append(server.names()) or model(texts))
     assert seen == [[]]
     assert cache.stats().redis.corrupt == 3
     model.check(cache, TEXTS[:3])
     assert len(model.asked) == 2
-    assert len(server.keys()) == 3
+    assert len(server.names()) == 3
 
 
 class _Canary:
@@ -247,7 +247,7 @@ def test_18_connection_cut_while_writing(proxy, server, open_cache, model, clock
         cache = open_cache(proxy.url)
         model.check(cache, TEXTS)
         proxy.cut_request = None
-    kept = len(server.keys())
+    kept = len(server.names())
     assert 0 < kept <= len(TEXTS)
     before = len(model.computed)
     model.check(open_cache(server.url), TEXTS)
@@ -334,7 +334,7 @@ def test_22_a_value_of_another_key_is_refused(server, open_cache, model):
     cache = open_cache(server.url)
     model.check(cache, TEXTS[:2])
     with server.client() as client:
-        first, second = server.keys()
+        first, second = server.names()
         one, two = client.get(first), client.get(second)
         client.mset({first: two, second: one})
     model.check(cache, TEXTS[:2])
@@ -345,7 +345,7 @@ def test_23_expired_vectors_are_computed_again(server, open_cache, model):
     cache = open_cache(server.url)
     model.check(cache, TEXTS)
     with server.client() as client:
-        for key in server.scan_iter()[:5]:
+        for key in server.names()[:5]:
             client.pexpire(key, 0)
     model.check(cache, TEXTS)
     assert len(model.computed) == len(TEXTS) + 5
@@ -354,7 +354,7 @@ def test_23_expired_vectors_are_computed_again(server, open_cache, model):
 def test_23_time_to_live_has_jitter(server, open_cache, model):
     model.check(open_cache(server.url, redis={"ttl_s": 1000.0}), TEXTS)
     with server.client() as client:
-        left = [client.pttl(key) / 1000 for key in server.scan_iter()]
+        left = [client.pttl(key) / 1000 for key in server.names()]
     assert all(890 <= seconds <= 1100 for seconds in left)
     assert len(set(left)) > 10
 
@@ -405,7 +405,7 @@ def test_26_a_forked_child_has_connections_of_its_own(server, open_cache, model)
 
 def test_keys_hold_no_text(server, open_cache, model):
     model.check(open_cache(server.url), ["a secret sentence"])
-    (key,) = server.keys()
+    (key,) = server.names()
     schema, space, role, digest = key.decode().removeprefix("sr:e:").split(":")
     assert (schema, space, role, len(digest)) == ("1", model.space.short, "q", 32)
     with server.client() as client:
