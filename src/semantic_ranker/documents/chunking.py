@@ -147,6 +147,8 @@ def _parts(
 ) -> Iterator[tuple[int, int, int]]:
     for start, end in _split(text, span, cuts[0]) if cuts else _characters(span, count(text[slice(*span)]), most):
         tokens = count(text[start:end])
+        if text[start:end].isspace():
+            continue
         if tokens <= most or end - start == 1:
             yield start, end, tokens
         elif cuts and cuts[0] is _SENTENCE:
@@ -202,9 +204,10 @@ def _packed(section: _Group, least: int, most: int) -> list[_Group]:
         over = size + unit.tokens > most
         reached = size >= max(least, target - unit.tokens / 2) and not _leads(section.units[place - 1])
         if current and (over or (pieces > 1 and reached)):
-            kept = len(current)
-            while over and kept > 1 and _leads(current[kept - 1]):
-                kept -= 1  # a heading, or a line that ends with a colon, goes with what it introduces
+            kept, room = len(current), most - unit.tokens
+            while over and kept > 1 and _leads(current[kept - 1]) and current[kept - 1].tokens <= room:
+                kept -= 1  # a heading goes with what it introduces, unless the two are too long together
+                room -= current[kept].tokens
             groups.append(_Group(tuple(current[:kept]), section.path, section.heads))
             current = current[kept:]
             size = sum(item.tokens for item in current)

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 
 from semantic_ranker._extras import requires_extra
-from semantic_ranker.documents.normalization import count_mojibake
+from semantic_ranker.documents.normalization import mend_mojibake
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -83,12 +83,12 @@ def _strictly(data: bytes, encoding: str, *notes: str) -> Decoded | None:
         text = data.decode(encoding)
     except (UnicodeDecodeError, LookupError):  # LookupError: declared, but no such encoding of text
         return None
-    return Decoded(text, encoding, (*notes, *_oddities(text)))
+    return _with_notes(text, encoding, *notes)
 
 
 def _damaged(data: bytes, encoding: str) -> Decoded:
     text = data.decode(encoding, "replace")
-    return Decoded(text, encoding, (f"broken {encoding}", *_oddities(text)))
+    return _with_notes(text, encoding, f"broken {encoding}")
 
 
 def _declared(data: bytes) -> Decoded | None:
@@ -120,10 +120,12 @@ def _detected(data: bytes) -> Decoded | None:
     return None if best is None else _strictly(data, best.encoding, f"read as {best.encoding}, a guess")
 
 
-def _oddities(text: str) -> list[str]:
-    notes = []
+def _with_notes(text: str, encoding: str, *notes: str) -> Decoded:
+    found = list(notes)
     if lost := text.count("\ufffd"):
-        notes.append(f"{lost} characters are lost (U+FFFD)")
-    if mangled := count_mojibake(text):
-        notes.append(f"mojibake in {mangled} places: UTF-8 that was read as cp1252 and saved; mend the file")
-    return notes
+        found.append(f"{lost} characters are lost (U+FFFD)")
+    text, mangled, mended = mend_mojibake(text)
+    if mangled:
+        done = "put right" if mended else "left as it is: other letters are right; mend the file"
+        found.append(f"mojibake in {mangled} places (UTF-8 that was read as cp1252 and saved), {done}")
+    return Decoded(text, encoding, tuple(found))

@@ -83,7 +83,7 @@ def _mod_97(iban: str) -> int:
 def _cards(text: str) -> Iterator[Span]:
     for found in _CARD.finditer(text):
         digits = [int(sign) for sign in found.group() if sign.isdigit()]
-        if len(set(digits)) > 2 and _luhn(digits):
+        if len(set(digits)) > 1 and _luhn(digits):
             yield found.span()
 
 

@@ -14,9 +14,14 @@ _LINE_TAIL = re.compile(r"(?<![ \t])[ \t]+(?=\n|\Z)")
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 # A capital after the hyphen is a name such as Jean-\nPaul; digits are ranges.
 _HYPHENATED = re.compile(r"(?<=[^\W\d_])[-\u2010]\n[ \t]{0,8}(?=[a-z\u00df-\u00f6\u00f8-\u00ff])")
-_MOJIBAKE = re.compile(
-    "Ã[\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u2013-\u203a]|â€[\u0080-\u2122]?|Â[\u00a0-\u00bf]"
+# UTF-8 of two or three bytes, read as cp1252: a lead (0xC2 to 0xEF) and as many signs of the bytes 0x80 to 0xBF.
+_CONTINUED = (
+    "["
+    + re.escape("".join(bytes([byte]).decode("cp1252", "ignore") for byte in range(0x80, 0xC0)))
+    + "\x81\x8d\x8f\x90\x9d]"
 )
+_MOJIBAKE = re.compile(f"[\u00c2-\u00df]{_CONTINUED}|[\u00e0-\u00ef]{_CONTINUED}{{2}}")
+_MANGLED_SHARE = 0.9  # below it, some letters are right: then the text may well be about mojibake
 
 
 def normalize(text: str) -> str:
@@ -35,6 +40,34 @@ def mend_print(text: str) -> str:
     return _HYPHENATED.sub("", text.translate(_LIGATURES))
 
 
-def count_mojibake(text: str) -> int:
-    """Return how many times UTF-8 that was read as cp1252 seems to occur, such as ``Ã©``. Nothing is mended."""
-    return sum(1 for _ in _MOJIBAKE.finditer(text))
+def mend_mojibake(text: str) -> tuple[str, int, bool]:
+    """Return a text in which UTF-8 that was read as cp1252, such as ``Ã©`` for ``é``, is put right.
+
+    Only where nearly all signs outside of ASCII are such: else some were read rightly, and nothing is changed.
+
+    Returns:
+        The text, in how many places that seems to have happened, and whether they were mended.
+    """
+    count = inside = 0
+
+    def mended(found: re.Match[str]) -> str:
+        nonlocal count, inside
+        if (right := _reread(found.group())) is None:
+            return found.group()
+        count, inside = count + 1, inside + len(found.group())
+        return right
+
+    right = _MOJIBAKE.sub(mended, text)
+    foreign = len(text) - len(text.encode("ascii", "ignore")) if count else 0
+    if not count or inside < _MANGLED_SHARE * foreign:
+        return text, count, False
+    return right, count, True
+
+
+def _reread(mangled: str) -> str | None:
+    try:
+        # The five bytes that cp1252 leaves free are read as the controls of their numbers.
+        data = b"".join(sign.encode("latin-1" if "\x80" <= sign <= "\x9f" else "cp1252") for sign in mangled)
+        return data.decode("utf-8")
+    except UnicodeError:
+        return None

@@ -40,11 +40,18 @@ def test_html_declares_its_encoding():
     assert parse_document(wrong, "a.html").text == "café"
 
 
-def test_mojibake_is_reported_not_mended():
-    mangled = SPANISH.encode().decode("cp1252", "replace")
+def test_mojibake_is_mended_where_all_of_it_is_mangled():
+    text = "El niño y la cigüeña — “¿Cuánto?” 5 €"
+    mangled = "".join(bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in text.encode())
     document = parse_document(mangled.encode(), "a.txt")
-    assert "niÃ±o" in document.text
-    assert any("mojibake" in note for note in document.notes)
+    assert document.text == text
+    assert any("mojibake" in note and "put right" in note for note in document.notes)
+
+
+def test_text_about_mojibake_is_left():
+    document = parse_document("El niño: «é» se ve como Ã© y «ñ» como Ã±, ¿por qué?".encode(), "a.txt")
+    assert "Ã©" in document.text
+    assert any("left as it is" in note for note in document.notes)
     assert parse_document("Ãlvaro e Â são letras".encode(), "a.txt").notes == ()
 
 

@@ -72,7 +72,7 @@ def test_markdown_blocks():
         ("heading", "First"),
         ("paragraph", "Careful"),
         ("paragraph", "Mind this:"),
-        ("list", "- one\n- two\n  1. inner\n     x = 1"),
+        ("list", "- one\n- two\n  1. inner\n    x = 1"),
         ("table", "a | b\n1 | 2"),
         ("code", "# no heading { #kept }\n{% kept %}"),
         ("paragraph", "Raw & html"),
@@ -238,7 +238,7 @@ def pdf(pages, *, title="", outline=(), encrypt=""):
     if title:
         writer.add_metadata({"/Title": title})
     for name, page in outline:
-        writer.add_outline_item(name, page)
+        writer.add_outline_item(title=name, page_number=page)
     if encrypt:
         writer.encrypt(encrypt, algorithm="RC4-128")
     out = BytesIO()
