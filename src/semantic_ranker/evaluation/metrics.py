@@ -72,9 +72,9 @@ def evaluate(
         corpus: Ids that there are, such as a collection's ``corpus``; a run with others is then refused.
 
     Raises:
-        EvaluationError: A metric is unknown, there are no judgments, run and judgments share no query (or ten and
-            more queries, or less than half of the run's, but not one document), a score is NaN or no number, a grade is not a whole number, an id
-            is not a string or not in ``corpus``, or a file cannot be read.
+        EvaluationError: A metric is unknown, there are no judgments, run and judgments share no query (or not one
+            document, where they share ten queries or less than half of the run's), a score is NaN or no number, a
+            grade is not a whole number, an id is not a string or not in ``corpus``, or a file cannot be read.
     """
     names = canonical_metrics(metrics)
     run, qrels = _read(run, qrels)
