@@ -314,3 +314,9 @@ def test_the_catalogue_lists_embedders_that_can_be_had(capsys):
     assert "in this package" in capsys.readouterr().out
     assert main(["models", "--catalogue", "--json"]) == 0
     assert all(row["dim"] > 0 for row in json.loads(capsys.readouterr().out))
+
+
+def test_the_shipped_reranker_has_the_name_that_other_commands_give_it(root):
+    entry = ModelRegistry(root).get("bundled")
+    assert entry.path == BUNDLED
+    assert entry.kind == "reranker"

@@ -186,7 +186,11 @@ class Monitor:
 
 
 def _change(signal: Signal) -> str:
-    return f"{signal.name} {'unchanged' if signal.state == 'keep' else 'changed'}"
+    if signal.state != "keep":
+        return f"{signal.name} changed"
+    # Above its limit, but so few days or queries could be chance: to call that unchanged would be untrue.
+    over = signal.threshold and signal.change is not None and signal.change > signal.threshold
+    return f"{signal.name} {'may have changed' if over else 'unchanged'}"
 
 
 def _worded(

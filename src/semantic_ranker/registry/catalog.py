@@ -64,7 +64,7 @@ class ModelRegistry:
         """Return one model.
 
         Args:
-            reference: ``NAME`` (its highest version), ``NAME@VERSION``, or a folder.
+            reference: ``NAME`` (its highest version), ``NAME@VERSION``, ``bundled`` (what ships), or a folder.
 
         Raises:
             InvalidInputError: There is none, several folders hold the same, or it is damaged; the message says which.
@@ -77,6 +77,8 @@ class ModelRegistry:
     def _entry(self, reference: str) -> ModelEntry:
         if (Path(reference) / MANIFEST).is_file():
             return read_entry(Path(reference))
+        if reference == "bundled":
+            return read_entry(BUNDLED, bundled=True)
         entries = self.entries()
         name, _, version = reference.partition("@")
         named = [entry for entry in entries if entry.name == name and version in ("", entry.version)]

@@ -213,3 +213,12 @@ def test_an_empty_log_is_refused(tmp_path, capsys):
     (tmp_path / "log.jsonl").write_text("")
     assert main(["monitor", str(tmp_path / "log.jsonl")]) == 2
     assert "got none" in capsys.readouterr().err
+
+
+def test_a_large_change_that_is_not_proved_is_not_called_unchanged(traffic_of):
+    days = by_day(traffic_of(3).year(a_day=60, shift="quality", shift_day=31, days=35), hashed_words)
+    signal = Monitor(days[:28]).look(days[28:35])["nDCG@10"]
+    assert signal.state == "keep"
+    assert signal.change > signal.threshold
+    assert "nDCG@10 may have changed from" in signal.reason
+    assert "unchanged" not in signal.reason
