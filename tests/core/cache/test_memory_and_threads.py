@@ -151,7 +151,7 @@ def test_34_clear_under_load(cache, model):
     clearing = threading.Thread(target=clear)
     clearing.start()
     try:
-        in_threads(4, lambda number: [model.check(cache, TEXTS) for _ in range(50)])
+        in_threads(4, lambda number: [model.check(cache, TEXTS) for _ in range(15)])
     finally:
         stop.set()
         clearing.join(LIMIT_S)
@@ -175,7 +175,7 @@ def test_35_the_budget_is_never_exceeded(store):
 
 def test_36_hits_and_misses_are_lookups(cache, model):
     rng = np.random.default_rng(0)
-    batches = [[f"text {n}" for n in rng.zipf(1.5, size=20) % 300] for _ in range(400)]
+    batches = [[f"text {n}" for n in rng.zipf(1.5, size=20) % 300] for _ in range(160)]
     in_threads(8, lambda number: [model.check(cache, batch) for batch in batches[number::8]])
     stats = cache.stats()
     assert stats.hits + stats.misses == stats.lookups == sum(len(set(batch)) for batch in batches)
@@ -355,7 +355,7 @@ def test_tiny_lfu_resists_a_scan_and_lru_does_not(model):
         popular = [f"popular {number}" for number in range(50)]
         for _ in range(5):
             model.through(cache, popular)
-        for number in range(2000):
+        for number in range(600):
             model.through(cache, [f"once {number}"])
         before = len(model.computed)
         model.through(cache, popular)
