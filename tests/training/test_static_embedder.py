@@ -1,5 +1,6 @@
 import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +103,28 @@ def test_from_recipe_to_folder_and_again_from_what_was_kept(recipe, data, tmp_pa
     assert (tmp_path / "model" / "vectors.npy").read_bytes() == first
 
 
+def test_the_train_command_runs_the_recipe_and_the_registry_runs_it_again(recipe, data, tmp_path, capsys):
+    from semantic_ranker.cli import main as command
+    from semantic_ranker.registry import ModelRegistry
+
+    root = tmp_path / "models"
+    out = root / "tiny-1.0.0"
+    assert command(["train", str(recipe), "--data", str(data), "--out", str(out), "--set", "epochs=1"]) == 0
+    assert "vectors.npy" in capsys.readouterr().out
+    manifest = json.loads((out / "semantic_ranker.json").read_text())
+    # Nothing is claimed of a base that nobody described.
+    assert (manifest["base_model"], manifest["languages"]) == (out_name(recipe), [])
+    assert command(["models", "retrain", "tiny", "--data", str(data), "--root", str(root)]) == 0
+    again = ModelRegistry(root).get("tiny")
+    assert (again.version, again.kind, again.lineage.parent) == ("1.1.0", "static-embedder", "tiny@1.0.0")
+    assert (again.path / "vectors.npy").read_bytes() == (out / "vectors.npy").read_bytes()
+    assert not list(root.glob(".*"))
+
+
+def out_name(recipe):
+    return Path(StaticRecipe.from_toml(recipe).base).name
+
+
 def test_the_sum_of_token_vectors_points_where_the_teacher_points(recipe, data, tmp_path, teacher):
     settings = StaticRecipe.from_toml(recipe, ["epochs=0"])
     run = StaticRun(settings, data, tmp_path / "run")
@@ -152,7 +175,14 @@ def test_rows_keep_their_value_to_half_a_step():
 
 def test_the_card_shows_what_was_measured():
     training = {
-        "recipe": {"name": "tiny", "dim": 8, "epochs": 1, "max_tokens": 9, "sources": [{"source": "", "file": "x"}]},
+        "recipe": {
+            "name": "tiny",
+            "base": "other",
+            "dim": 8,
+            "epochs": 1,
+            "max_tokens": 9,
+            "sources": [{"source": "", "file": "x"}],
+        },
         "texts": 3,
         "log": [{"held_out_cosine": 0.5}],
     }

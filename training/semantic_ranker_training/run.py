@@ -19,6 +19,7 @@ from semantic_ranker_training.cross_encoder.tiny import write_tiny_base
 from semantic_ranker_training.data import Group, read_groups, split_groups, write_groups
 from semantic_ranker_training.data.synthetic import synthetic_groups
 from semantic_ranker_training.export import export_model
+from semantic_ranker_training.known_base import of_base
 from semantic_ranker_training.manifest import Metric, ModelMetadata, file_entries
 from semantic_ranker_training.recipe import KIND, SYNTHETIC, TINY, CrossEncoderRecipe, recipe_values
 from semantic_ranker_training.staging import staged_folder
@@ -59,7 +60,7 @@ class RunResult:
 def run_recipe(
     recipe: StrPath | Mapping[str, Any], *, data: StrPath | None = None, out: StrPath, overrides: Sequence[str] = ()
 ) -> RunResult:
-    """Run a recipe of a [CLS] cross-encoder (``kind = "cross-encoder"``) or of the interaction model.
+    """Run a recipe of a [CLS] cross-encoder (``kind = "cross-encoder"``), the interaction model or a static embedder.
 
     The steps are kept in ``.NAME.run`` beside ``out`` until the model is finished, so that a run that was killed goes
     on from there.
@@ -87,10 +88,12 @@ def run_recipe(
         result = _cross_encoder(CrossEncoderRecipe.of(values), None if data is None else Path(data), target, work)
     elif "sources" in values and "steps" in values:
         result = _interaction(values, Path(data or "."), target, work)
+    elif "sources" in values and "base" in values:
+        result = _static(values, Path(data or "."), target, work)
     else:
         raise InvalidInputError(
-            f"Expected a recipe with kind = {KIND!r}, or one of the interaction model with steps and [[sources]], "
-            f"got the keys {', '.join(sorted(values))}."
+            f"Expected a recipe with kind = {KIND!r}, or one with base and [[sources]]: of the interaction model with "
+            f"steps, of a static embedder without. Got the keys {', '.join(sorted(values))}."
         )
     shutil.rmtree(work, ignore_errors=True)
     return result
@@ -139,10 +142,19 @@ def _interaction(values: Mapping[str, Any], data: Path, out: Path, work: Path) -
         model,
         out,
         precisions=("int8",),
-        metadata=metadata_of(run, None, "1.0.0"),
+        metadata=of_base(metadata_of(run, None, "1.0.0"), recipe.base),
         tokenizer=base_folder(recipe.base) / "tokenizer.json",
     )
     return RunResult(folder=out, reports=None, metrics=(), sizes=dict(report.size_bytes))
+
+
+def _static(values: Mapping[str, Any], data: Path, out: Path, work: Path) -> RunResult:
+    from semantic_ranker_training.static_embedder import StaticRecipe, StaticRun, release
+
+    StaticRun(recipe_of_values(StaticRecipe, values), data, work).run()
+    release(work, out, version="1.0.0")
+    sizes = {name: int(entry["bytes"]) for name, entry in file_entries(out).items()}
+    return RunResult(folder=out, reports=None, metrics=(), sizes=sizes)
 
 
 def _groups(name: str, data: Path | None, work: Path, seed: int) -> list[Group]:

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer
 from semantic_ranker._files import write_atomically
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.config import SourceConfig, read_recipe
+from semantic_ranker_training.known_base import of_base
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
 from semantic_ranker_training.static_embedder_fit import (
     TokenBags,
@@ -48,6 +49,10 @@ _LICENSES = {
     "medquad": "CC BY 4.0",
 }
 _QA_LICENSE = "CC BY-SA 4.0"
+_LIMITS = (
+    "It knows no word order: 'dog bites man' and 'man bites dog' have one vector.",
+    "Texts are read up to 512 tokens (4,096 characters).",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,7 +201,7 @@ def metadata_of(training: dict[str, Any], quality: dict[str, Any] | None, versio
     """
     recipe = training["recipe"]
     names = [source["source"] or source["file"] for source in recipe["sources"]]
-    return ModelMetadata(
+    told = ModelMetadata(
         name=recipe["name"],
         version=version,
         base_model="sentence-transformers/all-MiniLM-L6-v2",
@@ -214,14 +219,14 @@ def metadata_of(training: dict[str, Any], quality: dict[str, Any] | None, versio
         ),
         limits=(
             "English only.",
-            "It knows no word order: 'dog bites man' and 'man bites dog' have one vector.",
+            *_LIMITS,
             "It ranks worse than its teacher everywhere, and worse than BM25 on three of the four development "
             "collections: it is made for speed, and as a second opinion beside BM25.",
-            "Texts are read up to 512 tokens (4,096 characters).",
         ),
         metrics=_metrics(quality) if quality else (),
         training=training,
     )
+    return of_base(told, recipe["base"], limits=_LIMITS)
 
 
 def _told(training: dict[str, Any]) -> str:

@@ -156,6 +156,8 @@ class CrossEncoderTrainer:
         facts |= {
             "queries": len(groups),
             "texts": sum(len(group.texts) for group in groups),
+            # A query of which only a teacher knows what is relevant counts once.
+            "pairs": {"train": sum(len(group.positives) or 1 for group in groups)},
             "seconds": round(time.time() - started, 1),
         }
         return self._finish(_Run(out, config, model, task, log, facts, metadata))
