@@ -69,8 +69,22 @@ class ModelSettings:
         )
 
     @classmethod
-    def of_config(cls, config: dict[str, Any], tokenizer_config: dict[str, Any], *, name: str) -> Self:
-        """Read a plain Hugging Face, sentence-transformers or optimum export."""
+    def of_config(
+        cls,
+        config: dict[str, Any],
+        tokenizer_config: dict[str, Any],
+        *,
+        name: str,
+        library_config: dict[str, Any] | None = None,
+    ) -> Self:
+        """Read a plain Hugging Face, sentence-transformers or optimum export.
+
+        Args:
+            config: ``config.json``.
+            tokenizer_config: ``tokenizer_config.json``, or nothing.
+            name: Name for reports.
+            library_config: ``config_sentence_transformers.json``, where sentence-transformers 6 keeps the activation.
+        """
         limits = [limit for limit in (_positions(config), _length(tokenizer_config.get("model_max_length"))) if limit]
         limit = min(limits, default=_USUAL_LENGTH)
         max_length = min(limit, _USUAL_LENGTH)
@@ -79,7 +93,7 @@ class ModelSettings:
             max_length=max_length,
             length_limit=limit,
             max_query_tokens=max_length // 2,
-            activation="identity" if _activation_name(config).endswith("Identity") else "sigmoid",
+            activation="identity" if _activation_name(config, library_config or {}).endswith("Identity") else "sigmoid",
         )
 
 
@@ -142,11 +156,12 @@ def _length(value: Any) -> int | None:
     return int(value) if known else None
 
 
-def _activation_name(config: dict[str, Any]) -> str:
+def _activation_name(config: dict[str, Any], library_config: dict[str, Any]) -> str:
     section = config.get("sentence_transformers")
     current = section.get("activation_fn") if isinstance(section, dict) else None
-    # The second key is what sentence-transformers wrote before 4.0.
-    return str(current or config.get("sbert_ce_default_activation_function") or "Sigmoid")
+    # In the order of sentence-transformers 6; the last key is what it wrote before 4.0.
+    found = library_config.get("activation_fn") or current or config.get("sbert_ce_default_activation_function")
+    return str(found or "Sigmoid")
 
 
 def _part(values: dict[str, Any], key: str, kind: type, default: Any) -> Any:

@@ -88,9 +88,12 @@ class ModelFolder:
         if manifest is not None:
             settings = ModelSettings.of_manifest(manifest, config, default_name=folder.name)
         else:
-            found = (folder / "tokenizer_config.json").is_file()
-            tokenizer_config = _json(_read(folder, "tokenizer_config.json", None)) if found else {}
-            settings = ModelSettings.of_config(config, tokenizer_config, name=folder.resolve().name)
+            settings = ModelSettings.of_config(
+                config,
+                _optional(folder, "tokenizer_config.json"),
+                name=folder.resolve().name,
+                library_config=_optional(folder, "config_sentence_transformers.json"),
+            )
         return cls(path=folder, settings=settings, config=file, manifest=manifest)
 
     def read(self, name: str) -> VerifiedFile:
@@ -241,6 +244,10 @@ def _listed(manifest: dict[str, Any], name: str) -> str:
             f"Expected the sha256 of {name} in {MANIFEST}, found none: the folder was changed by hand; export it again."
         )
     return found
+
+
+def _optional(folder: Path, name: str) -> dict[str, Any]:
+    return _json(_read(folder, name, None)) if (folder / name).is_file() else {}
 
 
 def _json(file: VerifiedFile) -> dict[str, Any]:

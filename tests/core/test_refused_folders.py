@@ -150,9 +150,14 @@ def test_external_data_is_refused(plain):
         rank(plain)
 
 
-def test_a_plain_folder_is_read_from_its_config(plain):
+@pytest.mark.parametrize("file", ["config.json", "config_sentence_transformers.json"])
+def test_a_plain_folder_is_read_from_its_config(plain, file):
     (plain / "onnx/model_qint8.onnx").write_bytes(graph(["input_ids", "attention_mask"], 1).SerializeToString())
-    edit(plain / "config.json", sentence_transformers={"activation_fn": "torch.nn.modules.linear.Identity"})
+    identity = {"activation_fn": "torch.nn.modules.linear.Identity"}
+    if file == "config.json":
+        edit(plain / file, sentence_transformers=identity)
+    else:
+        (plain / file).write_text(json.dumps(identity))
     with CrossEncoder(plain) as encoder:
         assert encoder.predict([("a", "b"), ("c", "d")]).tolist() == [0.0, 0.0]
         assert encoder.activation == "identity"
