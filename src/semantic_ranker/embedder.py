@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import threading
@@ -19,6 +20,7 @@ from semantic_ranker.embedding.canary import Canary
 from semantic_ranker.embedding.ladder import Ladder
 from semantic_ranker.embedding.options import BackendName, EmbedderOptions, Role
 from semantic_ranker.embedding.pooling import normalized
+from semantic_ranker.embedding.throttle import Throttle
 from semantic_ranker.errors import EmbedderContractError, EmbeddingError, InvalidInputError
 from semantic_ranker.tokenization import _valid
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _CHUNK_TEXTS = 1024
+_THROTTLED_TEXTS = 16
 _Compute = Callable[[list[str]], "NDArray[np.float32]"]
 
 
@@ -77,6 +80,8 @@ class Embedder:
             nearest ten).
         max_length: Tokens read of a text, specials included; None is the model's own choice.
         threads: Texts embedded side by side; None is one a core, at most 8.
+        cpu_share: Part of the time that may be spent computing, above 0 and up to 1: with T threads on C cores the
+            process then takes about ``cpu_share * T / C`` of the processor. Calls take turns. None does not hold back.
         token_budget: None runs one unpadded text at a time; a number makes padded batches of up to that many tokens.
         device: ``cuda`` for torch on a GPU; ``auto`` looks for one where torch is asked for.
         query_prompt: Put in front of queries; None is the model's own.
@@ -109,6 +114,7 @@ class Embedder:
         allow_lossy_truncation: bool = False,
         max_length: int | None = None,
         threads: int | None = None,
+        cpu_share: float | None = None,
         token_budget: int | None = None,
         device: Literal["auto", "cpu", "cuda"] = "auto",
         query_prompt: str | None = None,
@@ -127,6 +133,7 @@ class Embedder:
             allow_lossy_truncation=allow_lossy_truncation,
             max_length=max_length,
             threads=threads,
+            cpu_share=cpu_share,
             token_budget=token_budget,
             query_prompt=query_prompt,
             document_prompt=document_prompt,
@@ -136,6 +143,7 @@ class Embedder:
             decision=decision,
         )
         self._cache = cache
+        self._throttle = Throttle(cpu_share) if cpu_share is not None else None
         self._lock = threading.Lock()
         self._ladder: Ladder | None = None
         self._decision: PrecisionDecision | None = None
@@ -218,8 +226,10 @@ class Embedder:
         def work(opened: OpenedBackend) -> NDArray[np.float32]:
             prompted = [_prompted(opened.space, role, text) for text in texts]
             if self._cache is None:
-                return _compute(opened, prompted)
-            return self._cache.get_or_compute(opened.space, role, prompted, lambda missing: _compute(opened, missing))
+                return self._computed(opened, prompted)
+            return self._cache.get_or_compute(
+                opened.space, role, prompted, lambda missing: self._computed(opened, missing)
+            )
 
         try:
             return self._open().run(work)
@@ -227,6 +237,13 @@ class Embedder:
             if (kept := self._kept(texts, role, error)) is not None:
                 return kept
             raise
+
+    def _computed(self, opened: OpenedBackend, texts: list[str]) -> NDArray[np.float32]:
+        throttle = self._throttle
+        if throttle is None:
+            return _compute(opened, texts)
+        parts = [texts[start : start + _THROTTLED_TEXTS] for start in range(0, len(texts), _THROTTLED_TEXTS)]
+        return np.concatenate([throttle.run(functools.partial(_compute, opened, part)) for part in parts])
 
     def _kept(
         self, texts: list[str], role: Role, error: EmbeddingError
@@ -321,7 +338,9 @@ class Embedder:
         return {"_options": self._options, "_cache": self._cache}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        share = state["_options"].cpu_share
         self.__dict__.update(state, _ladder=None, _decision=None, _own_truncated=0, _lock=threading.Lock())
+        self._throttle = Throttle(share) if share is not None else None
 
     def __repr__(self) -> str:
         return f"Embedder({', '.join(f'{name}={value!r}' for name, value in self._options.changed().items())})"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _FORMATS = (".npy", ".jsonl")
 _PART = 1024
-_SETTINGS = ("model", "precision", "backend", "truncate_dim", "allow_lossy_truncation")
+_SETTINGS = ("model", "precision", "backend", "truncate_dim", "allow_lossy_truncation", "cpu_share")
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +40,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     embed.add_argument(
         "--allow-lossy-truncation", action="store_true", help="allow --truncate-dim for other models too"
     )
+    embed.add_argument("--cpu-share", type=float, metavar="X", help="compute only this part of the time, 0 to 1")
     embed.add_argument("--config", metavar="FILE", help="settings, JSON or TOML; what is given here counts more")
     embed.add_argument("--json", action="store_true", help="print JSON")
     embed.set_defaults(run=_embed)
@@ -70,7 +71,8 @@ def _embedder(options: argparse.Namespace) -> Embedder:
     from semantic_ranker.config import build_embedder, load_settings
 
     # What was not given is None, or False: then the settings decide.
-    given = {f"embedder.{name}": getattr(options, name) for name in _SETTINGS if getattr(options, name)}
+    values = {name: getattr(options, name) for name in _SETTINGS}
+    given = {f"embedder.{name}": value for name, value in values.items() if value is not None and value is not False}
     return build_embedder(load_settings(options.config, arguments=given))
 
 

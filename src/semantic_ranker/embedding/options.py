@@ -39,6 +39,7 @@ class EmbedderOptions:
     allow_lossy_truncation: bool = False
     max_length: int | None = None
     threads: int | None = None
+    cpu_share: float | None = None
     token_budget: int | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
@@ -63,6 +64,9 @@ class EmbedderOptions:
             raise InvalidInputError(
                 f"Expected precision 'auto' with a decision for {self.decision.precision!r}, got {self.precision!r}."
             )
+        share = self.cpu_share
+        if share is not None and (isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1):
+            raise InvalidInputError(f"Expected cpu_share to be None or a number above 0 and up to 1, got {share!r}.")
         if isinstance(self.floor, bool) or not isinstance(self.floor, (int, float)) or not 0 <= self.floor <= 1:
             raise InvalidInputError(f"Expected floor to be a number from 0 to 1, got {self.floor!r}.")
 
