@@ -112,7 +112,7 @@ class _Work:
         model = self.origin.backend.model
         if options.segments == "no" or not isinstance(model, InteractionCrossEncoder) or not has_segments(model):
             return None
-        write_segments(model, self.folder, ["fp32", *self.precisions])
+        write_segments(model, self.folder, ["fp32", *self.precisions], options.calibration)
         int8 = SegmentScorer(self.folder, "int8") if "int8" in self.precisions else None
         exact = SegmentScorer(self.folder, "fp32")
         found = measure_parity(pairs, self._tokenizer(), self.origin.backend, exact, int8, None)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from semantic_ranker_training.calibrated import InputStatistics
+
 RowNorm = Literal["none", "ff", "all"]
 Shape = tuple[str | int, ...]
 OPSET = 18
@@ -37,11 +39,15 @@ class GraphBuilder:
 
     Attributes:
         int8: Whether `product` and `lookup` quantise.
+        statistics: In int8, what goes into each product, in order; none rounds each weight by itself.
+        products: Names of the inputs of the products so far.
         nodes: So far, in order.
         constants: So far.
     """
 
     int8: bool = False
+    statistics: Sequence[InputStatistics] = ()
+    products: list[str] = field(default_factory=list)
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
@@ -97,10 +103,19 @@ class GraphBuilder:
             row_norm: In int8, divide each row by its largest magnitude before and multiply by it after, so that one
                 int8 scale serves rows of any size.
         """
+        self.products.append(states)
         if not self.int8:
             return self.add("MatMul", [states, self.constant(weight)])
+        seen = self.statistics[len(self.products) - 1] if self.statistics else None
+        if seen is not None:
+            divisors = seen.scale(weight)
+            states = self.add("Mul", [states, self.constant(1 / divisors)])
+            weight = weight * divisors[:, None]
         scale = np.maximum(np.abs(weight).max(0), _LEAST) / _WEIGHT_PEAK
-        codes = np.rint(weight / scale).astype(np.int8)
+        if seen is None:
+            codes = np.rint(weight / scale).astype(np.int8)
+        else:
+            codes = seen.codes(weight, scale, divisors, _WEIGHT_PEAK)
         constants = [codes, scale.astype(np.float32), np.zeros(len(scale), np.int8)]
         rest = [self.constant(value) for value in constants]
         if not row_norm:

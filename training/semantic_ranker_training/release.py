@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.export import ExportOptions, export_model
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
@@ -80,6 +82,24 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
     )
 
 
+def calibration_ids(states: Path, *, passages: int = 40, queries: int = 15) -> list[list[int]]:
+    """Return token ids of texts that a run was trained on, of all its sources alike, drawn with seed 0.
+
+    Args:
+        states: The run's folder of states.
+        passages: Of each source.
+        queries: Of each source.
+    """
+    generator, found = np.random.default_rng(0), []
+    for count, kind in ((passages, "passages"), (queries, "queries")):
+        for file in sorted(states.glob(f"*.{kind}.npz")):
+            with np.load(file) as kept:
+                ids, offsets = kept["ids"], kept["offsets"]
+            for row in generator.permutation(len(offsets) - 1)[:count]:
+                found.append(ids[offsets[row] : offsets[row + 1]].tolist())
+    return found
+
+
 def _metrics(quality: dict[str, Any] | None) -> tuple[Metric, ...]:
     if quality is None:
         return ()
@@ -118,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tokenizer=tokenizer,
             overwrite=True,
             # Two graphs of the same weights would not fit the wheel.
-            options=ExportOptions(segments="only"),
+            options=ExportOptions(segments="only", calibration=calibration_ids(options.run / "states")),
         )
     except SemanticRankerError as error:
         parser.exit(2, f"error: {error}\n")

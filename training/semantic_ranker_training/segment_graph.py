@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semantic_ranker_training.calibrated import input_statistics
 from semantic_ranker_training.graph_builder import MICROSOFT, GraphBuilder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import onnx
     from numpy.typing import NDArray
 
@@ -21,13 +24,17 @@ if TYPE_CHECKING:
 Weights = dict[str, "NDArray[np.float32]"]
 
 
-def segment_graph(model: InteractionCrossEncoder, *, int8: bool) -> onnx.ModelProto:
+def segment_graph(
+    model: InteractionCrossEncoder, *, int8: bool, calibration: Sequence[Sequence[int]] = ()
+) -> onnx.ModelProto:
     """Build the graph of one side.
 
     Args:
         model: Without joint layers.
         int8: Whether the layers (every row divided by its peak) and the word embeddings are quantised; the projection
             stays float32.
+        calibration: For int8, ids of texts to fit the rounding to, ``[CLS] text [SEP]``; a few hundred like those that
+            will be ranked. None rounds each weight by itself.
 
     Returns:
         A graph from ``input_ids`` int64 (rows, length) to ``tokens`` float32 (rows, length, hidden), the projected and
@@ -40,12 +47,21 @@ def segment_graph(model: InteractionCrossEncoder, *, int8: bool) -> onnx.ModelPr
     if model.config.joint_layers:
         raise ValueError(f"Expected a model without joint layers, got {model.config.joint_layers}.")
     weights = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
-    graph = GraphBuilder(int8=int8)
-    states = _embed(graph, weights, model.config.layer_norm_eps)
-    for depth in range(model.config.num_hidden_layers):
-        states = _layer(graph, _below(weights, f"encoder.layer.{depth}."), states, model.config)
+    graph = GraphBuilder()
+    content = _build(graph, weights, model.config)
+    if not int8:
+        return content
+    texts = ({"input_ids": np.asarray([ids], np.int64)} for ids in calibration)
+    seen = input_statistics(content, graph.products, texts) if len(calibration) else ()
+    return _build(GraphBuilder(int8=True, statistics=seen), weights, model.config)
+
+
+def _build(graph: GraphBuilder, weights: Weights, config: InteractionConfig) -> onnx.ModelProto:
+    states = _embed(graph, weights, config.layer_norm_eps)
+    for depth in range(config.num_hidden_layers):
+        states = _layer(graph, _below(weights, f"encoder.layer.{depth}."), states, config)
     _head(graph, weights, states)
-    width = model.config.hidden_size
+    width = config.hidden_size
     outputs = {"tokens": ("rows", "length", width), "pooled": ("rows", width), "importance": ("rows", "length")}
     return graph.model("segment", {"input_ids": ("rows", "length")}, outputs)
 

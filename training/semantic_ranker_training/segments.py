@@ -26,19 +26,25 @@ def has_segments(model: object) -> bool:
     return getattr(getattr(model, "config", None), "joint_layers", None) == 0
 
 
-def write_segments(model: InteractionCrossEncoder, folder: Path, precisions: Sequence[str]) -> None:
+def write_segments(
+    model: InteractionCrossEncoder,
+    folder: Path,
+    precisions: Sequence[str],
+    calibration: Sequence[Sequence[int]] = (),
+) -> None:
     """Write the head and the segment graphs of a model without joint layers into a model folder.
 
     Args:
         model: Its weights; left as it is.
         folder: Has a folder ``onnx``.
         precisions: Out of ``fp32`` and ``int8``; others have no segment graph.
+        calibration: As for `segment_graph`.
     """
     write_head(model.head, folder / SEGMENT_HEAD)
     for precision in precisions:
         if precision in SEGMENT_WEIGHTS:
-            content = segment_graph(model, int8=precision == "int8").SerializeToString()
-            (folder / SEGMENT_WEIGHTS[precision]).write_bytes(content)
+            graph = segment_graph(model, int8=precision == "int8", calibration=calibration)
+            (folder / SEGMENT_WEIGHTS[precision]).write_bytes(graph.SerializeToString())
 
 
 def write_head(head: InteractionHead, path: Path) -> None:

@@ -1,0 +1,101 @@
+"""int8 products fitted to what really goes through them: even columns, and weights rounded together.
+
+Columns of a layer's input are evened out as in SmoothQuant (Xiao et al. 2023, equation 4); weights are rounded one row
+after the other, each making up for the error of those before, as in GPTQ (Frantar et al. 2023). Both need a few
+hundred texts to look at, no labels. Time and size of the graph stay the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+from onnx import helper
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import NDArray
+
+ALPHA = 0.8
+"""Share of the difficulty that goes into the weights; the best of 0.3 to 1.0 on all-MiniLM-L6-v2, whose weights are
+quantised column by column and bear more than inputs do."""
+_DAMPING = 0.01
+_LEAST = 1e-5
+
+
+@dataclass(frozen=True, slots=True)
+class InputStatistics:
+    """What went into one product.
+
+    Attributes:
+        peak: float32 (in,), the largest magnitude of each column, rows divided by their own peak.
+        gram: float64 (in, in), the sum of the outer products of the rows.
+    """
+
+    peak: NDArray[np.float32]
+    gram: NDArray[np.float64]
+
+    def scale(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the divisors of the columns, float32 (in,), for a weight (in, out)."""
+        weights = np.maximum(np.abs(weight).max(1), _LEAST)
+        found = np.maximum(self.peak, _LEAST) ** ALPHA / weights ** (1 - ALPHA)
+        return np.maximum(found / found.mean(), _LEAST).astype(np.float32)
+
+    def codes(
+        self, weight: NDArray[np.float32], step: NDArray[np.float32], divisors: NDArray[np.float32], most: int
+    ) -> NDArray[np.int8]:
+        """Round a weight (in, out) to multiples of ``step`` (out,), at most ``most`` of them, inputs being divided."""
+        size = len(weight)
+        gram = self.gram / np.outer(divisors, divisors)
+        gram[np.diag_indices(size)] += _DAMPING * gram.trace() / size + np.finfo(np.float64).tiny
+        # Upper, with inverse(gram) = upper.T @ upper: row i says how later rows make up for an error in row i.
+        upper = np.linalg.cholesky(np.linalg.inv(gram)).T
+        left, codes = weight.astype(np.float64), np.zeros(weight.shape, np.int8)
+        for row in range(size):
+            codes[row] = np.clip(np.rint(left[row] / step), -most, most)
+            error = (left[row] - codes[row] * step) / upper[row, row]
+            left[row + 1 :] -= np.outer(upper[row, row + 1 :], error)
+        return codes
+
+
+def input_statistics(
+    graph: onnx.ModelProto,
+    products: Sequence[str],
+    inputs: Iterable[Mapping[str, NDArray[np.int64]]],
+    *,
+    threads: int = 1,
+) -> list[InputStatistics]:
+    """Run a float32 graph and return what went into its products.
+
+    Args:
+        graph: As `GraphBuilder.model` made it; left as it is.
+        products: Names of the products' inputs, `GraphBuilder.products`.
+        inputs: The graph's inputs, text by text.
+        threads: Of onnxruntime.
+    """
+    seen = type(graph)()
+    seen.CopyFrom(graph)
+    names = list(dict.fromkeys(products))
+    del seen.graph.output[:]
+    seen.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    found: dict[str, InputStatistics] = {}
+    for text in tqdm(list(inputs), desc="calibrating int8", unit="text", disable=None):
+        for name, states in zip(names, session.run(names, dict(text)), strict=True):
+            found[name] = _added(found.get(name), states.reshape(-1, states.shape[-1]))
+    return [found[name] for name in products]
+
+
+def _added(before: InputStatistics | None, rows: NDArray[np.float32]) -> InputStatistics:
+    peaks = np.maximum(np.abs(rows).max(1, keepdims=True), _LEAST)
+    peak = np.abs(rows / peaks).max(0)
+    gram = rows.T.astype(np.float64) @ rows
+    if before is None:
+        return InputStatistics(peak, gram)
+    return InputStatistics(np.maximum(before.peak, peak), before.gram + gram)
