@@ -92,14 +92,15 @@ def sync_path(path: Path) -> None:
 
 
 @contextmanager
-def locked(path: StrPath) -> Iterator[None]:
+def locked(path: StrPath, *, wait: bool = True) -> Iterator[None]:
     """Hold a lock that one process and thread at a time can hold; it ends with the block, or with the process.
 
     Args:
         path: The lock's own file, which is created and stays.
+        wait: Whether to wait for another holder; else that is an error.
 
     Raises:
-        StorageError: The file cannot be made.
+        StorageError: The file cannot be made, or another holds the lock and ``wait`` is False.
     """
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -107,22 +108,25 @@ def locked(path: StrPath) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"Cannot lock {os.fspath(path)!r}: {error.strerror}.") from error
     try:
-        _lock(descriptor)
+        try:
+            _lock(descriptor, wait)
+        except OSError as error:
+            raise StorageError(f"Another process holds {os.fspath(path)!r}; try again when it is done.") from error
         yield
     finally:
         os.close(descriptor)  # which lets go of the lock
 
 
-def _lock(descriptor: int) -> None:
+def _lock(descriptor: int, wait: bool) -> None:
     if os.name == "posix":
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     else:
         import importlib
 
         windows = importlib.import_module("msvcrt")
-        windows.locking(descriptor, windows.LK_LOCK, 1)
+        windows.locking(descriptor, windows.LK_LOCK if wait else windows.LK_NBLCK, 1)
 
 
 def _encode(data: bytes | str) -> bytes:

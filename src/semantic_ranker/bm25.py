@@ -1,17 +1,20 @@
-"""Lexical first stage: Okapi BM25 over a list of texts, in memory. Saves nothing."""
+"""Lexical first stage: Okapi BM25 over a list of texts, in memory or from a folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.errors import InvalidInputError, StorageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_SETTINGS_FILE = "bm25.json"
 _QUERIES_AT_ONCE = 1000  # bounds the tokens held in memory
 
 
@@ -46,7 +49,7 @@ class BM25Index:
             )
         self._size = len(texts)
         self._language = language
-        self._index = None
+        self._index: Any = None
         tokens = self._tokenize(list(texts))
         if any(tokens):
             self._index = bm25s.BM25(method="lucene", k1=k1, b=b)
@@ -87,6 +90,39 @@ class BM25Index:
             tokens = self._tokenize(list(queries[start : start + _QUERIES_AT_ONCE]))
             found.extend(_best(self._scores(of_query), k) for of_query in tokens)
         return found
+
+    def save(self, folder: Path) -> None:
+        """Write the index into a folder, as bm25s does: arrays and JSON.
+
+        Raises:
+            StorageError: The disk is full or refuses.
+        """
+        try:
+            if self._index is not None:
+                self._index.save(folder, show_progress=False)
+            content = {"size": self._size, "language": self._language, "empty": self._index is None}
+            (folder / _SETTINGS_FILE).write_text(json.dumps(content), encoding="utf-8")
+        except OSError as error:
+            raise StorageError(f"Cannot write the BM25 index to {str(folder)!r}: {error.strerror or error}.") from error
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            StorageError: It is absent or damaged.
+        """
+        import bm25s
+
+        try:
+            content = json.loads((folder / _SETTINGS_FILE).read_bytes())
+            index = cls([], language=content["language"])
+            index._size = int(content["size"])
+            if not content["empty"]:
+                index._index = bm25s.BM25.load(folder, show_progress=False)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(f"Cannot read the BM25 index in {str(folder)!r} ({type(error).__name__}).") from error
+        return index
 
     def _scores(self, tokens: list[str]) -> NDArray[np.float32]:
         known = [] if self._index is None else [token for token in tokens if token in self._index.vocab_dict]

@@ -17,6 +17,7 @@
         │   └── EmbedderContractError             vectors of a wrong number, dimension or value; `.indices` says where
         ├── ExportParityError                     an exported model that does not score like its source
         ├── SpaceMismatchError                    vectors of two embedding spaces about to be mixed
+        ├── VectorStoreError                      a store of vectors refused, or cannot be reached
         └── CacheError                            a cache that was configured wrongly
 
 A missing optional package stays a `ModuleNotFoundError`; its message names the extra to install.
@@ -151,6 +152,10 @@ class SpaceMismatchError(SemanticRankerError):
 
     def __reduce__(self) -> tuple[type[SpaceMismatchError], tuple[str, tuple[str, ...]]]:
         return type(self), (str(self), self.fields)
+
+
+class VectorStoreError(SemanticRankerError):
+    """A store of vectors refused a request, or cannot be reached."""
 
 
 class CacheError(SemanticRankerError):

@@ -1,8 +1,9 @@
-"""For the tests of applications: a `CrossEncoder` without weights, whose scores the test decides."""
+"""For the tests of applications: a `CrossEncoder` and an embedder without weights, whose results the test decides."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,8 @@ import numpy as np
 from semantic_ranker._engine import Scored
 from semantic_ranker._settings import ModelSettings
 from semantic_ranker.cross_encoder import CrossEncoder
+from semantic_ranker.embedding.canary import Canary
+from semantic_ranker.spaces import EmbeddingSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,3 +98,50 @@ class FakeCrossEncoder(CrossEncoder):
 
     def __repr__(self) -> str:
         return f"FakeCrossEncoder({getattr(self._scorer.function, '__name__', 'score')})"
+
+
+class FakeEmbedder:
+    """An embedder without weights: bags of hashed words, so that texts are similar where they share words.
+
+    Args:
+        dim: Length of a vector.
+        model: Name of the model; another name is another embedding space with other vectors.
+
+    Attributes:
+        space: Where the vectors lie.
+        calls: Role (``q`` or ``d``) and number of texts of each call so far.
+        error: Raised by every call while it is set.
+    """
+
+    def __init__(self, dim: int = 64, model: str = "fake") -> None:
+        self.space = EmbeddingSpace(model=model, weights=f"{model} 1", tokenizer="words", dim=dim)
+        self.calls: list[tuple[str, int]] = []
+        self.error: Exception | None = None
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return vectors of length 1, float32 (n, dim); zero for a text without a word."""
+        return self._embed(texts, "d")
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the same for queries."""
+        return self._embed(texts, "q")
+
+    def canary(self) -> Canary:
+        """Return the probe texts' vectors."""
+        return Canary.record(self._vectors, self._vectors)
+
+    def _embed(self, texts: Sequence[str], role: str) -> NDArray[np.float32]:
+        self.calls.append((role, len(texts)))
+        if self.error is not None:
+            raise self.error
+        return self._vectors(texts)
+
+    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        rows = np.zeros((len(texts), self.space.dim), np.float32)
+        for row, text in zip(rows, texts, strict=True):
+            for word in re.findall(r"\w+", text.lower()):
+                digest = hashlib.blake2b(f"{self.space.model} {word}".encode(), digest_size=8).digest()
+                row[int.from_bytes(digest[:4], "little") % len(row)] += 1 if digest[4] % 2 else -1
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows /= np.where(lengths > 0, lengths, 1)
+        return rows
