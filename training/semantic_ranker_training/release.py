@@ -16,6 +16,7 @@ import numpy as np
 
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.export import ExportOptions, export_model
+from semantic_ranker_training.known_base import of_base
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
 from semantic_ranker_training.train import base_folder
 
@@ -46,7 +47,7 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
         )
         for name, count in run["passages"].items()
     )
-    return ModelMetadata(
+    metadata = ModelMetadata(
         name=recipe["name"],
         version=version,
         base_model="sentence-transformers/all-MiniLM-L6-v2",
@@ -80,6 +81,7 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
         metrics=_metrics(quality),
         training={key: run[key] for key in ("recipe", "pairs", "passages", "data_sha256", "held_out", "versions")},
     )
+    return of_base(metadata, recipe["base"], limits=metadata.limits[-1:])
 
 
 def calibration_ids(states: Path, *, passages: int = 40, queries: int = 15) -> list[list[int]]:
