@@ -31,9 +31,12 @@ if TYPE_CHECKING:
         evaluate,
     )
     from semantic_ranker.feedback import FeedbackLog, Interaction
+    from semantic_ranker.indexes import Passage, PassageIndex
     from semantic_ranker.monitoring import Monitor
+    from semantic_ranker.pipeline import RAGPipeline
     from semantic_ranker.ranking import RankedText
     from semantic_ranker.registry import ModelRegistry
+    from semantic_ranker.retrieval import TwoStageRetriever
     from semantic_ranker.spaces import EmbeddingSpace
 
 # Names are loaded at first use: an application that only scores never imports the evaluation's libraries.
@@ -54,11 +57,15 @@ _HOME = {
     "ModelRegistry": "registry",
     "Monitor": "monitoring",
     "NonFiniteScoreError": "errors",
+    "Passage": "indexes",
+    "PassageIndex": "indexes",
     "PipelineEvaluator": "evaluation",
+    "RAGPipeline": "pipeline",
     "RankedText": "ranking",
     "RankerEvaluator": "evaluation",
     "SemanticRankerError": "errors",
     "SpaceMismatchError": "errors",
+    "TwoStageRetriever": "retrieval",
     "choose_model": "embedding.choice",
     "compare": "evaluation",
     "evaluate": "evaluation",
@@ -81,11 +88,15 @@ __all__ = [
     "ModelRegistry",
     "Monitor",
     "NonFiniteScoreError",
+    "Passage",
+    "PassageIndex",
     "PipelineEvaluator",
+    "RAGPipeline",
     "RankedText",
     "RankerEvaluator",
     "SemanticRankerError",
     "SpaceMismatchError",
+    "TwoStageRetriever",
     "__version__",
     "choose_model",
     "compare",

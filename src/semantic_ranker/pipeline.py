@@ -1,0 +1,354 @@
+"""`RAGPipeline`: documents in, the context for a language model out; an index and a reranker behind one object."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+import numpy as np
+
+from semantic_ranker._files import write_atomically
+from semantic_ranker.context import Context, build_context
+from semantic_ranker.documents.tokens import estimate_tokens
+from semantic_ranker.errors import InvalidInputError, StorageError
+from semantic_ranker.indexes import Passage, PassageIndex
+from semantic_ranker.indexes.filters import Where
+from semantic_ranker.retrieval import Fusion, Retrieval, TwoStageRetriever
+
+if TYPE_CHECKING:
+    from semantic_ranker.cross_encoder import CrossEncoder
+    from semantic_ranker.indexes.index import IndexEmbedder
+    from semantic_ranker.indexes.ingest import Ingested
+    from semantic_ranker.indexes.store import VectorStore
+
+BUNDLED = "bundled"
+"""Names the models that come with the package."""
+
+Model: TypeAlias = "str | os.PathLike[str]"
+_SETTINGS = "pipeline.json"
+_INDEX = "index"
+_KIND = "semantic-ranker-pipeline"
+_PERCENTILES = (50, 95, 99)
+
+
+class RAGPipeline:
+    """Finds passages by meaning and by words, reranks them, and writes the context for a language model.
+
+    Args:
+        retriever_model: Embeds; a name, folder or hub id as `Embedder` takes it, or an embedder.
+        reranker_model: Orders; a folder or hub id as `CrossEncoder` takes it, or a cross-encoder; None does not rerank.
+        top_k_retrieval: Candidates of a query.
+        top_k_rerank: Results of a query.
+        language: Snowball stemmer of BM25, such as ``english`` or ``spanish``.
+        store: Where the vectors are; None is FAISS.
+        fusion: See `TwoStageRetriever`.
+        deadline_s: See `TwoStageRetriever`.
+
+    Raises:
+        InvalidInputError: An argument is not one of these.
+
+    Example:
+        >>> from semantic_ranker.pipeline import RAGPipeline
+        >>> pipeline = RAGPipeline()
+        >>> pipeline.index_documents(["Cats sleep all day.", "To change a forgotten password, open Settings."])
+        2
+        >>> pipeline.retrieve_and_rerank("how do I reset my password", top_k_rerank=1)[0]["index"]
+        1
+    """
+
+    def __init__(
+        self,
+        retriever_model: Model | IndexEmbedder = BUNDLED,
+        reranker_model: Model | CrossEncoder | None = BUNDLED,
+        top_k_retrieval: int = 50,
+        top_k_rerank: int = 5,
+        *,
+        language: str = "english",
+        store: VectorStore | None = None,
+        fusion: Fusion = "none",
+        deadline_s: float | None = None,
+    ) -> None:
+        index = PassageIndex(_embedder(retriever_model), store=store, language=language)
+        self._names = {"retriever_model": _name(retriever_model), "reranker_model": _name(reranker_model)}
+        self.retriever = TwoStageRetriever(
+            index,
+            _reranker(reranker_model),
+            k=top_k_retrieval,
+            top_n=top_k_rerank,
+            fusion=fusion,
+            deadline_s=deadline_s,
+        )
+        self._index = index
+
+    @property
+    def index(self) -> PassageIndex:
+        """The passages."""
+        return self._index
+
+    def index_documents(self, documents: Iterable[str | Passage]) -> int:
+        """Add documents as they are, each as one passage; `index_folder` cuts files into passages.
+
+        Args:
+            documents: Texts, named by their place, or passages.
+
+        Returns:
+            How many passages there are now that were not there before.
+
+        Raises:
+            InvalidInputError: Something is neither.
+            EmbeddingError: The model failed.
+        """
+        if isinstance(documents, (str, bytes, os.PathLike)):
+            raise InvalidInputError("Expected a list of texts or passages, got one: put it in a list, or index_folder.")
+        start = len(self._index)
+        return self._index.add(
+            Passage(id=str(start + place), text=item) if isinstance(item, str) else item
+            for place, item in enumerate(documents)
+        )
+
+    def index_folder(self, documents: str | os.PathLike[str], path: str | os.PathLike[str], **options: Any) -> Ingested:
+        """Bring the index in line with a folder of documents, and save the pipeline.
+
+        Args:
+            documents: Folder or file of documents.
+            path: Where the pipeline is saved.
+            **options: ``config``, ``redactor`` and ``count``, see `indexes.ingest.index_folder`.
+        """
+        from semantic_ranker.indexes.ingest import index_folder
+
+        report = index_folder(self._index, documents, Path(path) / _INDEX, **options)
+        self.save(path)
+        return report
+
+    def retrieve(self, query: str, top_k: int | None = None, *, where: Where | None = None) -> Retrieval:
+        """Return what one query gave, with candidates, times, and whether it is second best."""
+        return self.retriever.retrieve(query, top_n=top_k, where=where)
+
+    def retrieve_and_rerank(
+        self,
+        query: str,
+        top_k_retrieval: int | None = None,
+        top_k_rerank: int | None = None,
+        return_scores: bool = False,
+        *,
+        where: Where | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the best passages for a query.
+
+        Args:
+            query: The question.
+            top_k_retrieval: Candidates; None is the pipeline's.
+            top_k_rerank: Results; None is the pipeline's.
+            return_scores: Whether each result has its ``score``.
+            where: Which passages count, see `indexes.filters`.
+
+        Returns:
+            For each, best first: ``document`` (its text), ``index`` (its place among the documents), ``id``,
+            ``source``, ``citation``, ``degraded`` (None, or why the order is second best), and ``score`` if asked for.
+        """
+        found = self.retriever.retrieve(query, k=top_k_retrieval, top_n=top_k_rerank, where=where)
+        return self._shown([found], return_scores)[0]
+
+    def batch_retrieve_and_rerank(
+        self,
+        queries: Sequence[str],
+        top_k_retrieval: int | None = None,
+        top_k_rerank: int | None = None,
+        *,
+        where: Where | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """Return `retrieve_and_rerank` of each query, with scores; embedded, searched and scored together."""
+        found = self.retriever.retrieve_many(queries, k=top_k_retrieval, top_n=top_k_rerank, where=where)
+        return self._shown(found, True)
+
+    def get_context_for_llm(
+        self,
+        query: str,
+        top_k: int | None = None,
+        max_tokens: int | None = None,
+        *,
+        include_scores: bool = False,
+        separator: str = "\n\n",
+        where: Where | None = None,
+    ) -> str:
+        """Return the best passages as text for a language model, see `context_for`."""
+        return self.context_for(
+            query, top_k, max_tokens, include_scores=include_scores, separator=separator, where=where
+        ).text
+
+    def context_for(
+        self,
+        query: str,
+        top_k: int | None = None,
+        max_tokens: int | None = None,
+        *,
+        count: Callable[[str], int] = estimate_tokens,
+        include_scores: bool = False,
+        separator: str = "\n\n",
+        where: Where | None = None,
+    ) -> Context:
+        """Return the best passages for a language model: in order, each once, numbered and cited.
+
+        Args:
+            query: The question.
+            top_k: Passages at most; None is the pipeline's.
+            max_tokens: Most tokens of all; the last passage is cut at the end of a sentence.
+            count: Counts tokens; an estimate by default.
+            include_scores: Whether scores are shown.
+            separator: Between passages.
+            where: Which passages count.
+        """
+        found = self.retrieve(query, top_k, where=where)
+        return build_context(
+            found, max_tokens=max_tokens, count=count, include_scores=include_scores, separator=separator
+        )
+
+    def benchmark(self, queries: Sequence[str], num_runs: int = 3) -> dict[str, dict[str, float]]:
+        """Ask each query several times, one after the other.
+
+        Returns:
+            Milliseconds by stage (``first_stage``, ``rerank``, ``total``), then ``p50``, ``p95`` and ``p99``.
+
+        Raises:
+            InvalidInputError: There is no query, or ``num_runs`` is no int of 1 or more.
+        """
+        if isinstance(num_runs, bool) or not isinstance(num_runs, int) or num_runs < 1 or not queries:
+            raise InvalidInputError("Expected some queries and num_runs of 1 or more, got none.")
+        times: dict[str, list[float]] = {"first_stage": [], "rerank": [], "total": []}
+        for _ in range(num_runs):
+            for query in queries:
+                found = self.retriever.retrieve(query).latency_ms
+                for stage, of in times.items():
+                    of.append(found[stage])
+        return {
+            stage: {f"p{share}": float(np.percentile(of, share)) for share in _PERCENTILES}
+            for stage, of in times.items()
+        }
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write index and settings to a folder; models are named, not copied.
+
+        Raises:
+            StorageError: The disk refuses, or another process saved meanwhile.
+        """
+        self._index.save(Path(path) / _INDEX)
+        content = {
+            "schema_version": 1,
+            "kind": _KIND,
+            **self._names,
+            "top_k_retrieval": self.retriever.k,
+            "top_k_rerank": self.retriever.top_n,
+            "fusion": self.retriever.fusion,
+            "deadline_s": self.retriever.deadline_s,
+        }
+        write_atomically(Path(path) / _SETTINGS, json.dumps(content, indent=1) + "\n")
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        retriever_model: Model | IndexEmbedder | None = None,
+        reranker_model: Model | CrossEncoder | None = None,
+        store: VectorStore | None = None,
+        read_only: bool = False,
+    ) -> Self:
+        """Open what `save` wrote.
+
+        Args:
+            path: The folder.
+            retriever_model: The embedder, where it was given as an object or has moved; None opens the one it names.
+            reranker_model: The same for the reranker.
+            store: Where the vectors are, if not in FAISS.
+            read_only: See `PassageIndex.open`.
+
+        Raises:
+            StorageError: There is none, or it is damaged.
+            SpaceMismatchError: It was built with another embedder.
+            InvalidInputError: A model was given as an object, and is not given now.
+        """
+        settings = _read(Path(path) / _SETTINGS)
+        embedder = _embedder(retriever_model if retriever_model is not None else _named(settings, "retriever_model"))
+        ranker = reranker_model
+        if ranker is None and settings["reranker_model"] != "":
+            ranker = _named(settings, "reranker_model")
+        pipeline = cls.__new__(cls)
+        pipeline._index = PassageIndex.open(Path(path) / _INDEX, embedder=embedder, store=store, read_only=read_only)
+        pipeline._names = {name: settings[name] for name in ("retriever_model", "reranker_model")}
+        pipeline.retriever = TwoStageRetriever(
+            pipeline._index,
+            _reranker(ranker),
+            k=settings["top_k_retrieval"],
+            top_n=settings["top_k_rerank"],
+            fusion=settings["fusion"],
+            deadline_s=settings["deadline_s"],
+        )
+        return pipeline
+
+    def _shown(self, found: Sequence[Retrieval], scores: bool) -> list[list[dict[str, Any]]]:
+        wanted = {item.id for retrieval in found for item in retrieval}
+        places = {name: place for place, name in enumerate(self._index.passages) if name in wanted}
+        return [
+            [
+                {
+                    "document": item.passage.text,
+                    "index": places.get(item.id, -1),
+                    "id": item.id,
+                    "source": item.passage.source,
+                    "citation": item.passage.citation,
+                    "degraded": retrieval.degraded,
+                    **({"score": item.score} if scores else {}),
+                }
+                for item in retrieval
+            ]
+            for retrieval in found
+        ]
+
+
+def _embedder(model: Any) -> IndexEmbedder:
+    from semantic_ranker.embedder import Embedder
+
+    if isinstance(model, (str, os.PathLike)):
+        return Embedder(None if model == BUNDLED else model)
+    if not hasattr(model, "embed_queries"):
+        raise InvalidInputError(f"Expected a name, folder or embedder as retriever_model, got {type(model).__name__}.")
+    return model  # type: ignore[no-any-return]
+
+
+def _reranker(model: Any) -> CrossEncoder | None:
+    from semantic_ranker.cross_encoder import CrossEncoder
+
+    if model is None or isinstance(model, CrossEncoder):
+        return model
+    if not isinstance(model, (str, os.PathLike)):
+        raise InvalidInputError(f"Expected a folder or CrossEncoder as reranker_model, got {type(model).__name__}.")
+    return CrossEncoder(None if model == BUNDLED else model)
+
+
+def _name(model: Any) -> str | None:
+    """Return what names a model in the settings: empty for none, None for an object that no name opens again."""
+    if model is None:
+        return ""
+    return os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
+
+
+def _named(settings: Mapping[str, Any], name: str) -> str:
+    if not (found := settings[name]):
+        raise InvalidInputError(f"Expected {name}= to open this pipeline, got none: it was saved with an object.")
+    return str(found)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    wanted = {"retriever_model", "reranker_model", "top_k_retrieval", "top_k_rerank", "fusion", "deadline_s"}
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise StorageError(f"Cannot read the pipeline in {str(path.parent)!r}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"Cannot read the pipeline in {str(path.parent)!r}: {path.name} is not JSON.") from error
+    if not isinstance(content, dict) or content.get("kind") != _KIND or not wanted <= set(content):
+        raise StorageError(f"Expected the settings of a pipeline in {str(path)!r}, got something else.")
+    return content
