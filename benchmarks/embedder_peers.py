@@ -176,7 +176,9 @@ class Contender:
         self.process.wait(timeout=60)
 
 
-def contenders(folder: str, peers: tuple[str, str] | None, threads: int) -> dict[str, tuple[str, dict[str, Any]]]:
+def contenders(
+    folder: str, peers: tuple[str, str] | None, threads: int, others: list[str]
+) -> dict[str, tuple[str, dict[str, Any]]]:
     mine = sys.executable
     found = {
         "ours static": (mine, {"kind": "ours", "model": "static", "precision": "auto"}),
@@ -185,6 +187,9 @@ def contenders(folder: str, peers: tuple[str, str] | None, threads: int) -> dict
         "sentence-transformers torch, as installed": (mine, {"kind": "torch"}),
         "sentence-transformers torch, tuned": (mine, {"kind": "torch", "batch": 8}),
     }
+    # Other models of ours have other weights: their time for one text is of interest, not their place in the order.
+    for other in others:
+        found[f"ours {Path(other).name}"] = (mine, {"kind": "ours", "model": other, "precision": "auto"})
     specs = {name: (python, {**spec, "folder": folder}) for name, (python, spec) in found.items()}
     if peers:
         python, theirs = peers
@@ -202,7 +207,7 @@ def measure(folder: str, peers: tuple[str, str] | None, threads: int, options: a
     import numpy as np
 
     running, failed = [], {}
-    for name, (python, spec) in contenders(folder, peers, threads).items():
+    for name, (python, spec) in contenders(folder, peers, threads, options.others).items():
         contender = Contender(name, python, spec)
         if "error" in contender.hello:
             failed[name] = contender.hello["error"]
@@ -258,6 +263,7 @@ def main() -> None:
     parser.add_argument("--model", help="folder of all-MiniLM-L6-v2 with ONNX fp32 and int8, as our export writes it")
     parser.add_argument("--peers-python", help="interpreter with sentence-transformers[onnx], fastembed and psutil")
     parser.add_argument("--peers-model", help="folder with the ONNX file that their own exporter wrote")
+    parser.add_argument("--others", nargs="*", default=[], help="other models of ours: catalogue names or folders")
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--texts", type=int, default=128, help="texts of one throughput task")
@@ -280,7 +286,8 @@ def main() -> None:
         "versions": versions(sys.executable),
         "peers_versions": versions(options.peers_python) if options.peers_python else None,
         "command": "python benchmarks/embedder_peers.py --model FOLDER"
-        + (" --peers-python PYTHON --peers-model FOLDER" if peers else ""),
+        + (" --peers-python PYTHON --peers-model FOLDER" if peers else "")
+        + "".join(f" --others {' '.join(Path(other).name for other in options.others)}" for _ in options.others[:1]),
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=2) + "\n")

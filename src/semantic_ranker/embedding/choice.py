@@ -144,9 +144,13 @@ class _Wish:
 
     def reasons(self, spec: ModelSpec) -> list[str]:
         """Return why a model was chosen."""
-        figure = f"published retrieval figure {spec.retrieval}" if spec.retrieval is not None else "no published figure"
-        order = "the fastest" if self.use_case == "bulk" else "the best published retrieval figure"
-        found = [f"{order} of the models that fit ({figure}, about {spec.tokens_ms} ms for 100 tokens)"]
+        if self.use_case == "bulk":
+            order = "the fastest of the models that fit"
+        elif spec.retrieval is None:
+            order = "the best of the models that fit, though without a published retrieval figure"
+        else:
+            order = f"the best published retrieval figure of the models that fit, {spec.retrieval}"
+        found = [f"{order} (about {spec.tokens_ms} ms for 100 tokens)"]
         found += [f"made for {self.describe()}", f"obtained: {spec.obtained}", f"licence {spec.licence}"]
         if self.dim is not None:
             cut = "" if self.dim == spec.dim else f", cut from {spec.dim} as it was trained to be"
