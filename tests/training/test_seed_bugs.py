@@ -1,10 +1,15 @@
 """Every bug of the seeds' training side, and the tests which show that this one does not have it."""
 
+import ast
 from pathlib import Path
 
 import pytest
 
+from semantic_ranker_training.hard_negatives import HardNegativeMiner
+
 TESTS = Path(__file__).parents[1]
+BENCHMARKS = TESTS.parent / "benchmarks"
+OTHERS = ("bge", "minilm", "flashrank", "elastic", "cohere", "jina", "mxbai", "colbert", "langchain", "llama")
 TABLE = {
     "nDCG's ideal taken from the retrieved labels": (
         "training/cross_encoder/test_evaluator.py::test_relevant_texts_outside_the_candidates_lower_the_measures"
@@ -57,6 +62,16 @@ TABLE = {
         "training/test_hard_negatives.py::test_blocks_do_not_change_the_result"
     ),
     "the same triple mined twice": "training/test_hard_negatives.py::test_mine_from_dataset_gives_no_triple_twice",
+    "rounds of mining with no training between them": (
+        "training/test_seed_bugs.py::test_no_rounds_of_mining_are_offered_that_would_not_train"
+    ),
+    "figures of other systems typed into a script": (
+        "training/test_seed_bugs.py::test_no_benchmark_has_another_systems_figure_typed_in"
+    ),
+    "calibrated on three built-in sentences": (
+        "training/test_calibrated.py::test_a_release_calibrates_on_all_sources_of_its_run"
+    ),
+    "one call of the model a query": "core/test_retrieval.py::test_many_queries_are_one_call_of_each_stage",
 }
 
 
@@ -64,3 +79,33 @@ TABLE = {
 def test_a_bug_of_the_seeds_has_its_test(bug):
     file, _, name = TABLE[bug].partition("::")
     assert f"\ndef {name}(" in (TESTS / file).read_text(encoding="utf-8")
+
+
+def typed_in(source):
+    """Yield the names of other systems that stand beside a number in a dict or an assignment."""
+    for node in ast.walk(ast.parse(source)):
+        pairs = []
+        if isinstance(node, ast.Dict):
+            pairs = list(zip(node.keys, node.values, strict=True))
+        elif isinstance(node, ast.Assign):
+            pairs = [(target, node.value) for target in node.targets]
+        for name, value in pairs:
+            words = ast.unparse(name).lower() if name is not None else ""
+            numbers = [part for part in ast.walk(value) if isinstance(part, ast.Constant) and type(part.value) is float]
+            if numbers and isinstance(value, (ast.Constant, ast.Dict, ast.Tuple, ast.List)):
+                yield from (other for other in OTHERS if other in words)
+
+
+def test_no_benchmark_has_another_systems_figure_typed_in():
+    assert list(typed_in('baselines = {"bge-reranker-base": {"ndcg@10": 0.650}, "ms-marco-MiniLM": 0.743}')) == [
+        "bge",
+        "minilm",
+    ]
+    scripts = sorted(BENCHMARKS.glob("**/*.py"))
+    assert scripts
+    assert {script.name: found for script in scripts if (found := list(typed_in(script.read_text("utf-8"))))} == {}
+
+
+def test_no_rounds_of_mining_are_offered_that_would_not_train():
+    # The seed mined again and again with the same model. Here a round is a run of `mine` with the model of the last.
+    assert not [name for name in dir(HardNegativeMiner) if "iter" in name.lower()]

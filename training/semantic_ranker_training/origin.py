@@ -17,6 +17,7 @@ from semantic_ranker.embedding.folder import kind_of
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
 from semantic_ranker.model_folder import ModelFolder
 from semantic_ranker_training.manifest import ModelMetadata
+from semantic_ranker_training.quiet import quiet_library
 
 WEIGHTS = "model.safetensors"
 _SENTENCE_TRANSFORMERS = "config_sentence_transformers.json"
@@ -81,7 +82,9 @@ class Origin:
             settings = replace(settings, name=name, activation=_activation(origin) or settings.activation)
             if ARCHITECTURE in config.get("architectures", ()):
                 settings = replace(settings, layout="segments", max_query_tokens=_QUERY_TOKENS)
-        return cls(backend=TorchBackend(origin), settings=settings, config=config, manifest=opened.manifest)
+        with quiet_library():
+            backend = TorchBackend(origin)
+        return cls(backend=backend, settings=settings, config=config, manifest=opened.manifest)
 
     def metadata(self) -> ModelMetadata:
         """Return what the source says about itself."""

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ranker._files import StrPath
-from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.errors import ExportParityError, InvalidInputError
 from semantic_ranker_training.config import Recipe, recipe_of_values
 from semantic_ranker_training.cross_encoder import CrossEncoderTrainer, TrainingResult
+from semantic_ranker_training.cross_encoder.model import check_precision
 from semantic_ranker_training.cross_encoder.tiny import write_tiny_base
 from semantic_ranker_training.data import Group, read_groups, split_groups, write_groups
 from semantic_ranker_training.data.synthetic import synthetic_groups
@@ -27,6 +28,11 @@ from semantic_ranker_training.staging import staged_folder
 logger = logging.getLogger(__name__)
 
 REPORTS = ("training_history.json", "evaluation_results.json", "learning_curves.svg", "learning_curves.html")
+_TOO_COARSE = (
+    "A model that has learnt little gives all texts nearly one logit, and int8 is too coarse for what is left: more "
+    "data, epochs or layers mend it. The trained model is kept: the same command with --set 'precisions=[\"fp32\"]' "
+    "writes it without training again."
+)
 _DOCUMENTS = (".md", ".markdown", ".rst", ".txt", ".html", ".htm")
 _DATA_SETS = ("corpus.jsonl", "corpus.jsonl.gz", "collection.tsv", "collection.tsv.gz")
 
@@ -100,6 +106,7 @@ def run_recipe(
 
 
 def _cross_encoder(recipe: CrossEncoderRecipe, data: Path | None, out: Path, work: Path) -> RunResult:
+    check_precision(recipe.training)
     groups = _groups(recipe.data, data, work, recipe.training.seed)
     if recipe.max_queries is not None and len(groups) > recipe.max_queries:
         groups = random.Random(recipe.training.seed).sample(groups, recipe.max_queries)
@@ -124,7 +131,12 @@ def _cross_encoder(recipe: CrossEncoderRecipe, data: Path | None, out: Path, wor
 
 def _published(result: TrainingResult, recipe: CrossEncoderRecipe, out: Path) -> dict[str, int]:
     if recipe.precisions:
-        report = export_model(result.model, out, precisions=recipe.precisions)  # type: ignore[arg-type]  # checked there
+        try:
+            report = export_model(result.model, out, precisions=recipe.precisions)  # type: ignore[arg-type]  # checked
+        except ExportParityError as error:
+            if "int8" not in str(error):
+                raise
+            raise ExportParityError(f"{error} {_TOO_COARSE}") from error
         return dict(report.size_bytes)
     with staged_folder(out) as staged:
         shutil.copytree(result.model, staged, dirs_exist_ok=True)

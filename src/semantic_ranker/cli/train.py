@@ -33,7 +33,8 @@ def _train(options: argparse.Namespace) -> int:
     # Progress and warnings go to standard error; what was made goes to standard output.
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("semantic_ranker_training").setLevel(logging.INFO)
-    logging.getLogger("bm25s").setLevel(logging.WARNING)
+    # Not by a level: the package sets its own when it is imported, which is later.
+    logging.getLogger("bm25s").addFilter(_is_warning)
     with requires_extra("training"):
         # By name, so that the core never imports training.
         run = importlib.import_module("semantic_ranker_training.run")
@@ -48,6 +49,12 @@ def _train(options: argparse.Namespace) -> int:
         others = ", ".join(f"{name} {value:.3f}" for name, value in metric.baselines.items())
         interval = "" if metric.low is None else f" [{metric.low:.3f}, {metric.high:.3f}]"
         write(f"{metric.name} on {metric.collection}: {metric.value:.3f}{interval} ({others})")
+    if (result.folder / "adapter").is_dir():
+        write(f"Adapter: {result.folder / 'adapter'}, merged into the model above")
     if result.reports is not None:
         write(f"Curves: {result.reports / 'learning_curves.html'}")
     return 0
+
+
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING

@@ -87,6 +87,10 @@ def test_overrides_are_toml_or_words():
         (["learnin_rate=1"], "did you mean 'learning_rate'"),
         (["group_size=1"], "Expected group_size"),
         (["mine=sparse"], "Expected mine of 'bm25' and 'dense'"),
+        (
+            ["mixed_precision=fp16", "device=cpu"],
+            "Expected a GPU for mixed_precision='fp16', got a CPU: take 'no', or 'bf16'",
+        ),
         (["max_queries=1"], "Expected max_queries of 2 or more"),
         (["name=  "], "Expected a name"),
         (["nothing"], "Expected key=value"),

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import nn
 
 from semantic_ranker import CrossEncoder
@@ -131,6 +132,24 @@ def test_batches_are_padded_to_their_own_longest_pair(bert_base, quick):
     model = open_base(bert_base, quick(max_length=32))
     shape = model.preprocess([("which car is red?", "the red car."), ("red", "car")])["input_ids"].shape
     assert shape[1] < 32
+
+
+def test_dropped_layers_are_gone_and_frozen_ones_keep_their_weights(base_folders, toy_groups, quick, tmp_path):
+    config = quick(keep_layers=2, freeze_layers=1, learning_rate=1e-2, warmup_steps=0)
+    result = CrossEncoderTrainer(str(base_folders["minilm"]), config=config).train(
+        toy_groups[:16], (), output_dir=tmp_path
+    )
+    before, after = (load_file(folder / "model.safetensors") for folder in (base_folders["minilm"], result.model))
+    assert json.loads((base_folders["minilm"] / "config.json").read_text())["num_hidden_layers"] == 3
+    assert json.loads((result.model / "config.json").read_text())["num_hidden_layers"] == 2
+    layers = {name: name.split(".layer.")[1][0] for name in after if ".layer." in name}
+    assert set(layers.values()) == {"0", "1"}
+    frozen = [name for name in after if layers.get(name) == "0" or ".embeddings." in name]
+    assert len(frozen) == 16 + 5
+    for name in frozen:
+        np.testing.assert_array_equal(after[name], before[name.removeprefix("bert.")])
+    learnt = [name for name in layers if layers[name] == "1"]
+    assert any(not np.array_equal(after[name], before[name.removeprefix("bert.")]) for name in learnt)
 
 
 def test_segments_reach_a_model_that_was_made_for_them(bert_base, quick):

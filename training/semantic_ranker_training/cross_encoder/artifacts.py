@@ -20,8 +20,8 @@ from semantic_ranker.model_folder import ModelFolder
 from semantic_ranker_training.calibration import fit_platt, fit_temperature
 from semantic_ranker_training.card import model_card
 from semantic_ranker_training.cross_encoder.evaluator import METRICS, PRIMARY, TrainedScorer
-from semantic_ranker_training.cross_encoder.model import quiet_library
 from semantic_ranker_training.manifest import Metric, ModelMetadata, build_manifest, write_manifest
+from semantic_ranker_training.quiet import quiet_library
 from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:

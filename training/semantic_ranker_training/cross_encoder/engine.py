@@ -26,8 +26,9 @@ from semantic_ranker.errors import InvalidInputError, NonFiniteScoreError, Stora
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.evaluator import PRIMARY, RankingEvaluator
 from semantic_ranker_training.cross_encoder.losses import build_loss
-from semantic_ranker_training.cross_encoder.model import head_names, quiet_library
+from semantic_ranker_training.cross_encoder.model import head_names
 from semantic_ranker_training.cross_encoder.rows import Schedule
+from semantic_ranker_training.quiet import quiet_library
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

@@ -14,6 +14,7 @@ from semantic_ranker._files import write_atomically
 from semantic_ranker.errors import ExportParityError, ModelLoadError
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.model import head_names, layers_of, open_base
+from semantic_ranker_training.quiet import quiet_library
 from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def save_adapter(model: Any, folder: Path, *, base: Path, base_name: str) -> Non
     """
     from safetensors import safe_open
 
-    with staged_folder(folder, overwrite=True) as staged:
+    with quiet_library(), staged_folder(folder, overwrite=True) as staged:
         model.model.save_pretrained(staged)
         with safe_open(staged / ADAPTER, framework="pt") as file:
             names = list(file.keys())

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +12,7 @@ from torch import nn
 
 from semantic_ranker.errors import InvalidInputError, ModelLoadError
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
+from semantic_ranker_training.quiet import quiet_library
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder
@@ -167,26 +164,6 @@ def _freeze(model: Any, config: TrainingConfig) -> None:
                 module.requires_grad_(False)
     for layer in layers[: config.freeze_layers]:
         layer.requires_grad_(False)
-
-
-@contextmanager
-def quiet_library() -> Iterator[None]:
-    """Keep the libraries from listing what is expected (a new head) and from drawing bars where nobody looks."""
-    from transformers.utils import logging as bars
-
-    libraries = [logging.getLogger(name) for name in ("transformers", "sentence_transformers")]
-    before, drawn = [library.level for library in libraries], bars.is_progress_bar_enabled()
-    for library in libraries:
-        library.setLevel(logging.ERROR)
-    if not sys.stderr.isatty():
-        bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for library, level in zip(libraries, before, strict=True):
-            library.setLevel(level)
-        if drawn:
-            bars.enable_progress_bar()
 
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
