@@ -1,7 +1,7 @@
-"""Puts the measured figures into the README, between its markers, and draws the plot beside them.
+"""Puts the measured figures into README and docs, between their markers, and draws the plot beside them.
 
 python benchmarks/tables.py          # rewrite
-python benchmarks/tables.py --check  # exit 1 if the README is not what the results say
+python benchmarks/tables.py --check  # exit 1 if a page is not what the results say
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-BEGIN, END = "<!-- begin generated: quality -->", "<!-- end generated: quality -->"
 FUSED = "reranker + BM25, fitted"
 SYSTEMS = ("BM25", "bi-encoder", "RRF", "reranker", FUSED, "oracle")
 TITLES = {"bi-encoder": "MiniLM bi-encoder", "RRF": "RRF of both", "reranker": "ours", FUSED: "ours + BM25"}
@@ -91,21 +91,154 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure.savefig(path, facecolor="white", metadata={"Date": None})
 
 
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])
+
+
+def models() -> str:
+    from semantic_ranker.catalogue import specs
+
+    def languages(spec: Any) -> str:
+        codes = spec.languages
+        return (
+            "any"
+            if "*" in codes
+            else ", ".join(codes)
+            if len(codes) < 4
+            else f"{', '.join(codes[:3])} and {len(codes) - 3} more"
+        )
+
+    return rows(
+        ("model", "dimensions", "languages", "licence", "weights", "how to get it"),
+        (
+            (
+                f"`{spec.name}`",
+                "/".join(map(str, spec.dimensions())),
+                languages(spec),
+                spec.licence,
+                ", ".join(f"{kind} {size:.0f} MB" for kind, size in spec.megabytes.items()),
+                spec.obtained,
+            )
+            for spec in specs()
+        ),
+    )
+
+
+def precisions() -> str:
+    found = read("embedder_precision")
+    exact = found["codecs"]["fp32"]["bytes_per_vector"]
+    weights = rows(
+        ("weights", "nDCG@10", "cosine to fp32", "same first ten", "time", "file", "memory"),
+        (
+            (
+                name,
+                f"{part['nDCG@10']:.3f}",
+                f"{part['mean_cosine']:.4f}",
+                f"{part['top10_overlap']:.0%}",
+                f"{part['time_against_fp32']:.2f}",
+                f"{part['file_mb']:.0f} MB",
+                f"{part['peak_rss_mb']:.0f} MB",
+            )
+            for name, part in found["weights"].items()
+        ),
+    )
+    vectors = rows(
+        ("vectors of an index", "nDCG@10", "cosine to fp32", "same first ten", "bytes a vector"),
+        (
+            (
+                name,
+                f"{part['nDCG@10']:.3f}",
+                f"{part['mean_cosine']:.4f}",
+                f"{part['top10_overlap']:.0%}",
+                f"{part['bytes_per_vector']:.0f} ({part['bytes_per_vector'] / exact - 1:+.0%})",
+            )
+            for name, part in found["codecs"].items()
+        ),
+    )
+    tail = f"{found['model']}, {found['documents']} documents and {found['queries']} queries of {found['collection']}; "
+    return f"{weights}\n\n{vectors}\n\n{tail}time against fp32. `{found['command']}`"
+
+
+def embedders() -> str:
+    found = read("static_embedder")
+
+    def figures(name: str, part: dict[str, Any]) -> Iterator[Sequence[object]]:
+        for way in ("retrieval", "reranking"):
+            have = part[way]
+            yield (
+                name,
+                way,
+                *(cell(have[system]) if system in have else "" for system in ("BM25", "static", "MiniLM")),
+            )
+
+    table_ = rows(
+        ("collection", "", "BM25", "bundled static", "all-MiniLM-L6-v2"),
+        (row for name, part in found["collections"].items() for row in figures(name, part)),
+    )
+    speeds = [part["static_documents_per_cpu_s"] for part in found["collections"].values()]
+    return (
+        f"{table_}\n\nnDCG@10, ± half of the 95 % interval; reranking is of BM25's best 100. The static model reads "
+        f"{min(speeds):,} to {max(speeds):,} passages a second of CPU time on one core, by their length."
+    )
+
+
+def cached() -> str:
+    found = read("cache")
+
+    def line(name: str, part: dict[str, Any]) -> Sequence[object]:
+        return (
+            name,
+            f"{part['bytes_a_key']:,.0f}",
+            f"{part['hit_one_text']['p50_us']:.0f} µs",
+            f"{part['hit_a_text_of_256']['p50_us']:.0f} µs",
+            f"{part['mixed_texts_per_s']:,}",
+        )
+
+    table_ = rows(
+        ("cache", "bytes a key in Redis", "one hit", "a hit among 256", "texts a second, a quarter kept before"),
+        (line(name, part) for name, part in found["peers"]["contenders"].items()),
+    )
+    drill = found["availability"]
+    return (
+        f"{table_}\n\nVectors of 384 dimensions, in one run, medians. While Redis was killed, hung and restarted for "
+        f"{drill['seconds']} s, {drill['answered']:.0%} of {drill['calls']:,} calls were answered, with "
+        f"{drill['wrong_vectors']} wrong vectors; the slowest took {drill['slowest_ms']:.0f} ms. `{found['command']}`"
+    )
+
+
+BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"quality": lambda: table(read("quality"))},
+    "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
+}
+
+
+def page(path: Path, blocks: dict[str, Callable[[], str]]) -> str:
+    """Return a page with what stands between its markers made anew."""
+    text = path.read_text(encoding="utf-8")
+    for name, make in blocks.items():
+        begin, end = f"<!-- begin generated: {name} -->", f"<!-- end generated: {name} -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n\n{make()}\n\n{end}{rest.split(end)[1]}"
+    return text
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the README is out of date")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a page is out of date")
     options = parser.parse_args()
-    result = json.loads((RESULTS / "quality.json").read_text(encoding="utf-8"))
-    readme = ROOT / "README.md"
-    text = readme.read_text(encoding="utf-8")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    wanted = f"{before}{BEGIN}\n\n{table(result)}\n\n{END}{after}"
+    pages = {ROOT / name: page(ROOT / name, blocks) for name, blocks in BLOCKS.items()}
     if options.check:
-        return int(wanted != text)
-    readme.write_text(wanted, encoding="utf-8")
-    plot(result, RESULTS / "quality.svg")
-    print("README.md and benchmarks/results/quality.svg are up to date")
+        return int(any(path.read_text(encoding="utf-8") != text for path, text in pages.items()))
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")
+    plot(read("quality"), RESULTS / "quality.svg")
+    print(", ".join(BLOCKS), "and benchmarks/results/quality.svg are up to date")
     return 0
 
 

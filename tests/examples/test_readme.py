@@ -107,3 +107,16 @@ def test_it_fits_on_two_hundred_and_twenty_lines_and_keeps_its_generated_part() 
     text = README.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 220
     assert text.count("<!-- begin generated: quality -->") == text.count("<!-- end generated: quality -->") == 1
+
+
+def test_generated_parts_are_what_the_results_say() -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / "tables.py"), "--check"]
+    assert subprocess.run(command, check=False).returncode == 0
+
+
+def test_every_command_stands_in_the_table() -> None:
+    command = [sys.executable, "-m", "semantic_ranker.cli", "--help"]
+    help_text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    commands = set(re.findall(r"^    ([a-z][a-z-]*)(?: |$)", help_text, re.MULTILINE))
+    table = re.findall(r"^\| (`[a-z`, -]*`) \|", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert commands == {name for row in table for name in re.findall(r"[a-z-]+", row)}
