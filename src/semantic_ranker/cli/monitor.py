@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _STATUS = {"keep": 0, "watch": 3, "retrain": 4}
 _EPILOG = """Exit status: 0 keep, 3 watch, 4 retrain; 1 failed, 2 wrong input, such as too few days.
+A fall of nDCG@10 that is surely above its limit says watch at once, and retrain when a stricter test proves it; other
+signals that say watch do not become retrain. A quiet year raises a false retrain with 5 % (rule false_alarm_rate) and
+a false watch for nDCG@10 with 10 % (rule false_watch_rate) at most.
 For cron: 0 6 * * * semantic-ranker monitor feedback.jsonl --baseline 2026-01-01..2026-01-28 || mail ..."""
 
 
@@ -47,7 +50,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a threshold, such as ndcg_drop=0.05, new_documents=0.1, score_shift=0.1, latency_rise=0.2",
+        help="change a threshold, such as ndcg_drop=0.05, false_watch_rate=0.1, new_documents=0.1, latency_rise=0.2",
     )
     monitor.add_argument("--skip-damaged", action="store_true", help="count damaged lines instead of stopping")
     monitor.add_argument("--json", action="store_true", help="print JSON")

@@ -97,7 +97,9 @@ class RerankReport:
             for m in self.metrics
         ]
         closed = ", all relevant documents among them (closed set)" if self.closed_set else ""
-        return "\n".join([head, *rows, f"{self.queries} queries, {self.candidates:.1f} candidates each{closed}"])
+        return "\n".join(
+            [head, *rows, f"{self.queries} queries, {round(self.candidates, 1):g} candidates each{closed}"]
+        )
 
 
 class RankerEvaluator:

@@ -37,6 +37,7 @@ class MonitorReport:
         baseline_interactions: How many there were.
         window_interactions: How many there were.
         alpha: Level of each signal's test.
+        watch_alpha: Level of the test that nDCG@10 fell by more than its threshold.
     """
 
     verdict: Verdict
@@ -46,6 +47,7 @@ class MonitorReport:
     baseline_interactions: int
     window_interactions: int
     alpha: float
+    watch_alpha: float
 
     def __getitem__(self, name: str) -> Signal:
         for signal in self.signals:
@@ -66,9 +68,9 @@ class MonitorReport:
 class Monitor:
     """Compares windows of days with a baseline.
 
-    False alarms are controlled over a year of looks, not over one: see `Rules.alpha`. A change must last most of a
-    window before it can be significant, so that a shift is seen about a window after it begins, not the next day;
-    outages are for other alarms.
+    False alarms are controlled over a year of looks, not over one: see `Rules.alpha` and `Rules.watch_alpha`. A change
+    must last most of a window before it can be significant, so that a shift is seen about a window after it begins, not
+    the next day; outages are for other alarms. A fall of nDCG@10 says watch some days before it can say retrain.
 
     Args:
         baseline: Days on which the model was known to be good; take new ones after each change of model or index.
@@ -123,6 +125,7 @@ class Monitor:
             baseline_interactions=sum(day.interactions for day in self.baseline),
             window_interactions=sum(day.interactions for day in days),
             alpha=self.rules.alpha,
+            watch_alpha=self.rules.watch_alpha,
         )
 
     def _split(self, window: Sequence[Day], known: Callable[[Day], bool]) -> Split:
@@ -133,9 +136,10 @@ class Monitor:
         if not split.is_enough:
             return _unknown("nDCG@10", split, "judged queries", "review answers, or give --judged.")
         signal, before, now, (low, high) = signals.ndcg_drop(split)
-        words = (
-            f"{_change(signal)} from {before:.3f} to {now:.3f}: a drop of {signal.change:.1%} [{low:.1%}, {high:.1%}]"
-        )
+        # Proved to be above the limit, but not at the level that says retrain.
+        unproved = signal.state == "watch" and (signal.change or 0.0) > (signal.threshold or 0.0)
+        sure = f"{_change(signal)}{', not yet so surely that it says retrain,' if unproved else ''}"
+        words = f"{sure} from {before:.3f} to {now:.3f}: a drop of {signal.change:.1%} [{low:.1%}, {high:.1%}]"
         return _worded(signal, words, before, now, low=low, high=high)
 
     def _scores(self, window: Sequence[Day]) -> Signal:

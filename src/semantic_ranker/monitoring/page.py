@@ -26,9 +26,10 @@ def page_of(report: MonitorReport, *, log: str, embedder: str) -> Page:
     page.facts(
         {
             "Verdict": report.verdict,
-            "Baseline": f"{report.baseline[0]} to {report.baseline[1]}, {report.baseline_interactions} interactions",
-            "Window": f"{report.window[0]} to {report.window[1]}, {report.window_interactions} interactions",
-            "Level of each test": f"{report.alpha:.2g}",
+            "Baseline": f"{report.baseline[0]} to {report.baseline[1]}",
+            "Interactions in it": report.baseline_interactions,
+            "Window": f"{report.window[0]} to {report.window[1]}",
+            "Its interactions": report.window_interactions,
             "Queries embedded by": embedder,
         }
     )
@@ -37,9 +38,11 @@ def page_of(report: MonitorReport, *, log: str, embedder: str) -> Page:
         page.text(reason)
     page.section("Signals")
     page.table(
-        ["signal", "says", "change", "limit", "p", "in words"],
-        [[s.name, s.state, s.change, s.threshold, s.p_value, s.reason] for s in report.signals],
-        "Days are permuted, so that what varies from day to day anyway is no alarm. No p where the change is below its "
-        "limit and no test is needed.",
+        ["signal", "says", "change", "limit", "p", "p above limit", "in words"],
+        [[s.name, s.state, s.change, s.threshold, s.p_value, s.limit_p_value, s.reason] for s in report.signals],
+        "Days are permuted, so that what varies from day to day anyway is no alarm; "
+        f"p counts below {report.alpha:.2g}. No p where the change is below its limit and no test is needed. "
+        f"A fall of nDCG@10 that is surely above its limit, with a p below {report.watch_alpha:.2g}, says watch before "
+        "the permutations can say retrain.",
     )
     return page

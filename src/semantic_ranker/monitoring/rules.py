@@ -17,12 +17,15 @@ SIGNALS = 6
 class Rules:
     """Thresholds of the monitor. A signal counts when it is both significant and larger than its threshold.
 
-    Three signals say retrain: a drop of nDCG@10, new data, a new distribution of queries. The others say watch.
+    Three signals say retrain: a drop of nDCG@10, new data, a new distribution of queries. The others say watch, and so
+    does a drop of nDCG@10 that is above its threshold for sure but not yet proved at the level that says retrain.
 
     Attributes:
         baseline_days: Days of the baseline, where it is not named; whole weeks are best.
         window_days: Days that are looked at; whole weeks, so that every look holds each weekday once.
         false_alarm_rate: Probability of any false alarm in a year of daily looks, over all signals together.
+        false_watch_rate: Probability that a year of looks says watch of an nDCG@10 that did not fall: a word of
+            warning may be wrong more often than an order to retrain, and comes sooner.
         looks_a_year: How often the monitor runs.
         ndcg_drop: Relative drop of nDCG@10 that says retrain.
         new_documents: Rise of the share of results that the baseline never showed, that says retrain.
@@ -40,6 +43,7 @@ class Rules:
     baseline_days: int = 28
     window_days: int = 7
     false_alarm_rate: float = 0.05
+    false_watch_rate: float = 0.10
     looks_a_year: int = 365
     ndcg_drop: float = 0.05
     new_documents: float = 0.10
@@ -59,10 +63,16 @@ class Rules:
                 raise InvalidInputError(
                     f"Expected {name} to be a whole number of 1 or more, got {getattr(self, name)!r}."
                 )
-        if not 0 < self.false_alarm_rate < 1:
-            raise InvalidInputError(f"Expected false_alarm_rate between 0 and 1, got {self.false_alarm_rate!r}.")
+        for name in ("false_alarm_rate", "false_watch_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise InvalidInputError(f"Expected {name} between 0 and 1, got {getattr(self, name)!r}.")
 
     @property
     def alpha(self) -> float:
         """Significance level of one signal at one look: the yearly rate shared by all of them (Bonferroni)."""
         return self.false_alarm_rate / (self.looks_a_year * SIGNALS)
+
+    @property
+    def watch_alpha(self) -> float:
+        """Significance level, at one look, of the test that nDCG@10 fell by more than its threshold."""
+        return self.false_watch_rate / self.looks_a_year

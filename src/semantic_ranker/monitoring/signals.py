@@ -6,13 +6,14 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from semantic_ranker.monitoring.drift import bin_counts, bin_edges, stability_of_counts
+from semantic_ranker.monitoring.fall import fall_p
 from semantic_ranker.monitoring.permutation import Statistic, can_reach, days_p
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Signal:
         low: Lower end of the change's 95 % bootstrap interval over days, where there is one.
         high: Upper end.
         p_value: Of the permutation test over days; it counts below the rules' ``alpha``.
+        limit_p_value: Of the test that nDCG@10 fell by more than the threshold; below the rules' ``watch_alpha`` it
+            says watch. None of other signals.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Signal:
     low: float | None = None
     high: float | None = None
     p_value: float | None = None
+    limit_p_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,10 @@ def ndcg_drop(split: Split) -> tuple[Signal, float, float, tuple[float, float]]:
     before, now = (float(mean[0]) for mean in _both_means(split.member, sums, counts))
     relative = (before - now) / before if before > 0 else 0.0
     signal = split.signal("nDCG@10", drop, relative, split.rules.ndcg_drop, at_most="retrain")
-    return signal, before, now, _drop_interval(sums, counts, split)
+    above = fall_p(sums, counts, split.window, limit=split.rules.ndcg_drop)
+    if signal.state == "keep" and above < split.rules.watch_alpha:
+        signal = replace(signal, state="watch")
+    return replace(signal, limit_p_value=above), before, now, _drop_interval(sums, counts, split)
 
 
 def score_shift(split: Split) -> Signal:

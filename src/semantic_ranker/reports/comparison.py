@@ -121,7 +121,7 @@ def _rerank(page: Page, system: Measured) -> None:
             [m.metric, m.first_stage, m.reranked, m.ceiling, *_signed(m.gain, m.low, m.high), show_p(m.p_value)]
             for m in report.metrics
         ],
-        f"{system.name} reranks {report.candidates:.1f} candidates a query ({system.candidates}); "
+        f"{system.name} reranks {round(report.candidates, 1):g} candidates a query ({system.candidates}); "
         "the ceiling is their best order"
         + (", and all relevant documents are among them (closed set)." if report.closed_set else "."),
     )
@@ -154,10 +154,13 @@ def _differences(page: Page, name: str, found: Comparison, findings: Findings) -
         f"Difference in {first.metric} of each query, sorted.",
     )
     worst, best = first.extremes(SHOWN)
-    for verb, rows in (("loses", worst), ("gains", best)):
+    for verb, rows, all_of_them in (("loses", worst, first.lost), ("gains", best, first.won)):
+        if not rows:
+            continue
         others = len(first.per_query) - len(rows)
+        cut = f" most; the other {others:,} are not listed" if len(rows) < all_of_them else ""
         page.details(
-            f"The {len(rows)} queries where {name} {verb} most; the other {others:,} are not listed",
+            f"The {len(rows)} queries where {name} {verb}{cut}",
             ["query", "text", first.metric],
             [[qid, findings.queries.get(qid), f"{value:+.4f}"] for qid, value in rows],
         )

@@ -46,6 +46,8 @@ def learning_curves(history: Sequence[Mapping[str, Any]]) -> Figure:
                 label=label(key.removeprefix("eval_") if name != "loss" else key),
             )
         axes.set_ylabel(name)
+        if axes is not all_axes[0]:
+            axes.sharex(all_axes[0])
         legend(axes)
     all_axes[-1].set_xlabel("step")
     return drawn

@@ -23,6 +23,7 @@ Cell: TypeAlias = str | int | float | bool | None
 """What a table holds; None and NaN are shown as a dash, floats with four decimals."""
 
 _LONGEST = 600  # characters of one cell or paragraph piece: a page stays a page, whatever a document holds
+_NUMBER = re.compile(r"[+\-\u2212<]?[\d.,]+(e[+-]?\d+)?\s?(%|ms|s|MB|\u00d7)?( to -?[\d.,]+)?|[\u2013\u2014-]")
 _UNSHOWABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -171,7 +172,7 @@ def _is_numeric(cells: Sequence[Cell]) -> bool:
 
 def _looks_numeric(cell: Cell) -> bool:
     if isinstance(cell, str):
-        return re.fullmatch(r"[+\-\u2212<]?[\d.,]+(e[+-]?\d+)?\s?(%|ms|s|MB|\u00d7)?|[\u2013\u2014-]", cell) is not None
+        return _NUMBER.fullmatch(cell) is not None
     return not isinstance(cell, bool)
 
 

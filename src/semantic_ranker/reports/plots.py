@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,11 @@ def per_query_differences(
     """
     values = np.sort(finite(differences.values() if isinstance(differences, Mapping) else differences))
     drawn, axes = figure()
-    share = (np.arange(len(values)) + 0.5) / len(values) * 100
     kept = thin(len(values))
+    share = (np.arange(len(values)) + 0.5) / len(values) * 100
+    # The first and the last step reach the ends.
+    if len(values) > 1:
+        share[0], share[-1] = 0.0, 100.0
     zeros = np.zeros(len(kept))
     for sign, colour in ((-1, SERIES[1]), (1, SERIES[0])):
         part = values[kept] * sign > 0
@@ -69,7 +73,7 @@ def histogram(
     Args:
         groups: Values by name.
         xlabel: What the values are, with their unit.
-        bins: Bars.
+        bins: Bars at most; few values get fewer, so that a bar is more than one of them.
         log_x: Whether the axis is logarithmic; values must then be above zero.
 
     Raises:
@@ -80,6 +84,7 @@ def histogram(
     low, high = float(everything.min()), float(everything.max())
     if log_x and low <= 0:
         raise InvalidInputError(f"Expected values above zero on a logarithmic axis, got {low:g}.")
+    bins = min(bins, max(8, 2 * math.isqrt(len(everything))))
     if low == high:
         low, high = (low * 0.5, high * 2) if log_x else (low - 0.5, high + 0.5)
     edges = np.geomspace(low, high, bins + 1) if log_x else np.linspace(low, high, bins + 1)

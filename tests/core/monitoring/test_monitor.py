@@ -215,8 +215,46 @@ def test_an_empty_log_is_refused(tmp_path, capsys):
     assert "got none" in capsys.readouterr().err
 
 
-def test_a_large_change_that_is_not_proved_is_not_called_unchanged(traffic_of):
-    days = by_day(traffic_of(3).year(a_day=60, shift="quality", shift_day=31, days=35), hashed_words)
+@pytest.fixture(scope="module")
+def week_of(traffic_of):
+    """Give the days of four good weeks, and of a fifth in which nDCG@10 falls on day ``shift_day``."""
+
+    def make(shift_day):
+        stream = traffic_of(6).year(a_day=60, shift="quality", shift_day=shift_day, days=36)
+        return by_day(stream, hashed_words)
+
+    return make
+
+
+def test_a_fall_surely_above_its_limit_is_to_be_watched_before_it_says_retrain(week_of):
+    days = week_of(28)
+    report = Monitor(days[:28]).look(days[28:35])
+    signal = report["nDCG@10"]
+    assert report.verdict == "watch"
+    assert signal.p_value > report.alpha
+    assert signal.limit_p_value < report.watch_alpha
+    assert "changed, not yet so surely that it says retrain, from" in signal.reason
+    assert report.reasons == [signal.reason]
+    # Whoever wants fewer words of warning, or allows more of a fall, is not warned of this one.
+    assert Monitor(days[:28], Rules(false_watch_rate=1e-7)).look(days[28:35]).verdict == "keep"
+    assert Monitor(days[:28], Rules(ndcg_drop=0.2)).look(days[28:35]).verdict == "keep"
+
+
+def test_the_command_exits_with_3_for_a_fall_that_is_to_be_watched(traffic_of, tmp_path, capsys):
+    pytest.importorskip("jinja2")
+    log = FeedbackLog(tmp_path / "log.jsonl", sync=False)
+    for item in traffic_of(6).year(a_day=60, shift="quality", shift_day=28, days=36):
+        log.append(item)
+    page = tmp_path / "page.html"
+    assert main(["monitor", str(tmp_path / "log.jsonl"), "--html", str(page)]) == 3
+    out = capsys.readouterr().out
+    assert out.startswith("WATCH\n")
+    assert "watch    nDCG@10 changed, not yet so surely" in out
+    assert "Model health: watch" in page.read_text()
+
+
+def test_a_large_change_that_is_not_proved_is_not_called_unchanged(week_of):
+    days = week_of(31)
     signal = Monitor(days[:28]).look(days[28:35])["nDCG@10"]
     assert signal.state == "keep"
     assert signal.change > signal.threshold

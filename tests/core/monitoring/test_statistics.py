@@ -7,6 +7,7 @@ import pytest
 
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.monitoring import KernelMean, Rules, hashed_words, population_stability
+from semantic_ranker.monitoring.fall import fall_p, student_tail
 from semantic_ranker.monitoring.permutation import can_reach, days_p, least_baseline
 
 
@@ -100,9 +101,49 @@ def test_how_many_days_a_test_needs():
     assert not can_reach(alpha, 7, 7)
 
 
+# Quantiles of printed tables of Student's t.
+@pytest.mark.parametrize(
+    ("t", "freedom", "p"), [(0.0, 7, 0.5), (6.314, 1, 0.05), (2.228, 10, 0.025), (-2.228, 10, 0.975), (3.69, 27, 5e-4)]
+)
+def test_the_tail_of_student_s_t_is_that_of_the_tables(t, freedom, p):
+    assert student_tail(t, freedom) == pytest.approx(p, rel=2e-3)
+
+
+def test_the_test_of_a_fall_is_student_s_on_the_days():
+    sums, counts = np.array([9.0, 8.0, 10.0, 9.0, 12.0]), np.array([10.0, 10.0, 12.0, 10.0, 24.0])
+    mean = 36 / 42
+    variance = sum((s - mean * c) ** 2 for s, c in zip(sums[:4], counts[:4], strict=True)) / 42 * 4 / 3
+    assert variance > mean**2 / 43
+    t = (0.95 * mean - 0.5) / math.sqrt(variance * (0.95**2 / 42 + 1 / 24))
+    assert fall_p(sums, counts, 1, limit=0.05) == pytest.approx(student_tail(t, 3))
+
+
+def test_a_fall_of_few_or_faultless_judgments_is_not_taken_for_sure():
+    alpha = Rules().watch_alpha
+    baseline = np.full(28, 2.0)
+    # Every answer was right, and of the twenty in the window two are not.
+    assert fall_p(np.r_[baseline, 18.0], np.r_[baseline, 20.0], 1, limit=0.05) > alpha
+    assert fall_p(np.r_[baseline, 8.0], np.r_[baseline, 20.0], 1, limit=0.05) < alpha
+    assert fall_p(np.r_[baseline, 0.0], np.r_[baseline, 19.0], 1, limit=0.05) == 1.0
+    assert fall_p(np.array([50.0, 0.0]), np.array([50.0, 50.0]), 1, limit=0.05) == 1.0
+    assert fall_p(np.zeros(3), np.full(3, 30.0), 1, limit=0.05) == 1.0
+
+
+def test_the_test_of_a_fall_is_wrong_as_often_as_its_level_says():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(18, (400, 35)) + 1.0
+    # Exactly at the limit, where it is wrong most often.
+    means = np.r_[np.full(28, 0.6), np.full(7, 0.57)] + rng.normal(0, 0.05, (400, 35))
+    sums = rng.binomial(counts.astype(int), means).astype(float)
+    found = np.array([fall_p(s, c, 7, limit=0.05) for s, c in zip(sums, counts, strict=True)])
+    assert 0.02 <= (found < 0.05).mean() <= 0.08
+    assert found.mean() == pytest.approx(0.5, abs=0.05)
+
+
 @pytest.mark.parametrize(
     "values",
     [
+        {"false_watch_rate": 1.0},
         {"ndcg_drop": -0.1},
         {"ndcg_drop": float("nan")},
         {"window_days": 0},

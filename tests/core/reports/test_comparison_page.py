@@ -45,6 +45,13 @@ def test_any_run_that_can_be_measured_can_be_reported(run):
     assert "How this was measured" in html
 
 
+def test_queries_that_lose_or_gain_are_listed_where_there_are_any():
+    html = page_of({"q": {"a": 1.0}, "p": {"a": 1.0}}, {"q": {"a": 1.0}, "p": {"b": 1.0}})
+    assert "The 1 queries where s1 loses</summary>" in html
+    assert "where s1 gains" not in html
+    assert "not listed" not in html
+
+
 def test_scores_are_taken_for_probabilities_with_care():
     run = {"q": {"a": 0.9, "b": 0.2}, "p": {"a": 0.6}}
     assert "If the scores of this run are meant as probabilities" in page_of(run)

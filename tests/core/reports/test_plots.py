@@ -48,6 +48,19 @@ def test_histograms_show_shares_of_each_group():
     assert "many (n = 100)" in names_in(figure)
 
 
+def test_few_values_get_fewer_bars_and_steps_reach_both_ends():
+    few = plots.histogram({"a": np.arange(52.0)}, xlabel="ms").axes[0].patches[0]
+    many = plots.histogram({"a": np.arange(5000.0)}, xlabel="ms").axes[0].patches[0]
+    assert (len(few.get_data().values), len(many.get_data().values)) == (14, 40)
+    line = plots.per_query_differences([0.1, -0.2, 0.0], metric="RR").axes[0].lines[0]
+    assert np.asarray(line.get_xdata()).tolist() == [0.0, 50.0, 100.0]
+
+
+def test_the_panels_of_a_training_run_share_their_steps():
+    limits = {axes.get_xlim() for axes in plots.learning_curves(HISTORY).axes}
+    assert len(limits) == 1
+
+
 def test_one_value_and_a_logarithmic_axis_can_be_drawn():
     assert "svg" in svg_of(plots.histogram({"a": [3.0]}, xlabel="x"))
     figure = plots.histogram({"a": [1.0, 20.0, 3000.0]}, xlabel="ms", log_x=True)
