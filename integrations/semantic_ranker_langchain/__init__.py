@@ -5,7 +5,15 @@ from semantic_ranker._extras import requires_extra
 with requires_extra("langchain"):
     from semantic_ranker_langchain.cross_encoder import SemanticCrossEncoder
     from semantic_ranker_langchain.embeddings import SemanticEmbeddings
+    from semantic_ranker_langchain.passages import LangChainFirstStage, PassageIndexRetriever
     from semantic_ranker_langchain.rerank import SemanticRerank
     from semantic_ranker_langchain.retriever import SemanticRerankRetriever
 
-__all__ = ["SemanticCrossEncoder", "SemanticEmbeddings", "SemanticRerank", "SemanticRerankRetriever"]
+__all__ = [
+    "LangChainFirstStage",
+    "PassageIndexRetriever",
+    "SemanticCrossEncoder",
+    "SemanticEmbeddings",
+    "SemanticRerank",
+    "SemanticRerankRetriever",
+]

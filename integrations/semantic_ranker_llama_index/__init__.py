@@ -4,7 +4,14 @@ from semantic_ranker._extras import requires_extra
 
 with requires_extra("llama-index"):
     from semantic_ranker_llama_index.embeddings import SemanticEmbedding
+    from semantic_ranker_llama_index.passages import LlamaIndexFirstStage, PassageIndexRetriever
     from semantic_ranker_llama_index.rerank import SemanticRerank
     from semantic_ranker_llama_index.retriever import SemanticRerankRetriever
 
-__all__ = ["SemanticEmbedding", "SemanticRerank", "SemanticRerankRetriever"]
+__all__ = [
+    "LlamaIndexFirstStage",
+    "PassageIndexRetriever",
+    "SemanticEmbedding",
+    "SemanticRerank",
+    "SemanticRerankRetriever",
+]

@@ -95,12 +95,20 @@ SIGNATURES = {
 
 def test_exported_names():
     assert langchain.__all__ == [
+        "LangChainFirstStage",
+        "PassageIndexRetriever",
         "SemanticCrossEncoder",
         "SemanticEmbeddings",
         "SemanticRerank",
         "SemanticRerankRetriever",
     ]
-    assert llama_index.__all__ == ["SemanticEmbedding", "SemanticRerank", "SemanticRerankRetriever"]
+    assert llama_index.__all__ == [
+        "LlamaIndexFirstStage",
+        "PassageIndexRetriever",
+        "SemanticEmbedding",
+        "SemanticRerank",
+        "SemanticRerankRetriever",
+    ]
 
 
 @pytest.mark.parametrize(("owner", "expected"), FIELDS.items(), ids=lambda value: getattr(value, "__module__", ""))
