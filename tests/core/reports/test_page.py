@@ -96,6 +96,8 @@ def test_columns_of_numbers_are_aligned_right():
     assert '<th scope="col" class="n">value</th>' in html
     assert '<th scope="col">name</th>' in html
     assert '<th scope="col" class="n">share</th>' in html
+    interval = Page("t").table(["name", "value"], [["mean", 0.4], ["interval", "0.3000 to 0.4484"]]).render()
+    assert '<th scope="col" class="n">value</th>' in interval
 
 
 @pytest.mark.parametrize(
