@@ -20,6 +20,7 @@ from semantic_ranker.retrieval import Fusion, Retrieval, TwoStageRetriever
 
 if TYPE_CHECKING:
     from semantic_ranker.cross_encoder import CrossEncoder
+    from semantic_ranker.documents import ChunkConfig, Redactor
     from semantic_ranker.indexes.index import IndexEmbedder
     from semantic_ranker.indexes.ingest import Ingested
     from semantic_ranker.indexes.store import VectorStore
@@ -109,17 +110,33 @@ class RAGPipeline:
             for place, item in enumerate(documents)
         )
 
-    def index_folder(self, documents: str | os.PathLike[str], path: str | os.PathLike[str], **options: Any) -> Ingested:
+    def index_folder(
+        self,
+        documents: str | os.PathLike[str],
+        path: str | os.PathLike[str],
+        *,
+        config: ChunkConfig | None = None,
+        redactor: Redactor | None = None,
+        count: Callable[[str], int] | None = None,
+    ) -> Ingested:
         """Bring the index in line with a folder of documents, and save the pipeline.
 
         Args:
             documents: Folder or file of documents.
             path: Where the pipeline is saved.
-            **options: ``config``, ``redactor`` and ``count``, see `indexes.ingest.index_folder`.
+            config: How long passages are; 200 to 600 tokens by default.
+            redactor: Takes personal data out before anything is stored.
+            count: Counts tokens; an estimate by default.
+
+        Raises:
+            InvalidInputError: There is no such folder.
+            StorageError: The disk refuses.
+            ModuleNotFoundError: The extra ``docs-ingest`` is not installed.
         """
         from semantic_ranker.indexes.ingest import index_folder
 
-        report = index_folder(self._index, documents, Path(path) / _INDEX, **options)
+        index_path = Path(path) / _INDEX
+        report = index_folder(self._index, documents, index_path, config=config, redactor=redactor, count=count)
         self.save(path)
         return report
 
