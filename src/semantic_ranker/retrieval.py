@@ -26,6 +26,7 @@ from semantic_ranker.ranking import check_finite
 if TYPE_CHECKING:
     from semantic_ranker.cross_encoder import CrossEncoder
     from semantic_ranker.evaluation.results import PipelineResult
+    from semantic_ranker.feedback import Interaction
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +102,26 @@ class Retrieval(Sequence[RankedPassage]):
         stages = {"first_stage": [hit.passage.id for hit in self.candidates], "final": [item.id for item in self]}
         shown = {name: value for name, value in self.latency_ms.items() if name in ("first_stage", "rerank")}
         return PipelineResult(stages=stages, latency_ms=shown, degraded=self.degraded is not None)
+
+    def to_interaction(self, answer: str = "", *, intent: str | None = None, model: str = "") -> Interaction:
+        """Return what a `FeedbackLog` keeps of it.
+
+        Args:
+            answer: What the user was told.
+            intent: What the user wanted, by the assistant's own names.
+            model: Name and version of the model that ranked.
+        """
+        from semantic_ranker.feedback import Interaction, Retrieved
+
+        return Interaction(
+            query=self.query,
+            retrieved=tuple(Retrieved(id=item.id, score=item.score) for item in self),
+            answer=answer,
+            intent=intent,
+            latency_ms={name: self.latency_ms[name] for name in ("total", "first_stage", "rerank")},
+            degraded=self.degraded is not None,
+            model=model,
+        )
 
 
 class TwoStageRetriever:

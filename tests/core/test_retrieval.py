@@ -179,3 +179,16 @@ def test_pipeline_evaluator_measures_each_stage():
     report = PipelineEvaluator(lambda query: retriever.retrieve(query).to_pipeline_result()).evaluate(collection)
     assert (report["first_stage"].mean["RR@10"], report["final"].mean["RR@10"]) == (0.25, 1.0)
     assert {"first_stage", "rerank", "total"} <= set(report.latency_ms)
+
+
+def test_feedback_log_keeps_what_was_found(tmp_path):
+    from semantic_ranker.documents import Redactor
+    from semantic_ranker.feedback import FeedbackLog
+
+    found = TwoStageRetriever(Fixed(), failing(RuntimeError("x"))).retrieve("dogs", top_n=2)
+    log = FeedbackLog(tmp_path / "log.jsonl", redact=Redactor())
+    log.append(found.to_interaction("They bark, says ana@example.org.", intent="pets"))
+    kept = next(iter(log))
+    assert [(item.id, item.score) for item in kept.retrieved] == [("p0", 1.0), ("p1", 0.9)]
+    assert (kept.query, kept.answer, kept.intent, kept.degraded) == ("dogs", "They bark, says [EMAIL].", "pets", True)
+    assert kept.total_ms == pytest.approx(found.latency_ms["total"], abs=0.01)
