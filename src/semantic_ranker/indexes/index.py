@@ -203,7 +203,7 @@ class PassageIndex:
     def delete_sources(self, sources: Iterable[str]) -> int:
         """Take the passages of documents out; returns how many there were."""
         gone = frozenset(sources)
-        return self.delete([passage.id for passage in self._passages.values() if passage.source in gone])
+        return self.delete([passage.id for passage in list(self._passages.values()) if passage.source in gone])
 
     def search(
         self, query: str, k: int = 10, *, mode: Mode = "hybrid", fusion: Fusion = "rrf", where: Where | None = None
@@ -333,7 +333,8 @@ class PassageIndex:
         self._space.space.require(self._embedder.space, action="add to", same_family=True)
 
     def _allowed(self, where: Where) -> AbstractSet[str]:
-        return {name for name, passage in self._passages.items() if matches(where, passage.fields)}
+        # A copy: another thread may add meanwhile.
+        return {name for name, passage in list(self._passages.items()) if matches(where, passage.fields)}
 
     def _dense(
         self,

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -340,3 +341,27 @@ def test_empty_index_is_saved_and_adopts_its_space_later(tmp_path):
     again.save()
     with pytest.raises(SpaceMismatchError):
         PassageIndex.open(tmp_path / "index", embedder=FakeEmbedder(model="other"))
+
+
+def test_threads_search_while_one_changes(passages):
+    index = PassageIndex(FakeEmbedder())
+    index.add(passages(400))
+    failures = []
+
+    def search():
+        try:
+            for _ in range(40):
+                assert len(index.search("filler topic3", 5, where={"year": {"$gte": 2030}})) == 5
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for step in range(40):
+        index.add([Passage(id=f"n{step}", text=f"New filler {step}.")])
+        index.delete([f"n{step - 1}"])
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(index) == len(index.store) == 401

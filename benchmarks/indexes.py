@@ -1,0 +1,186 @@
+"""What the types of FAISS index miss and take at 100,000 vectors; and a pipeline on documents and on scifact, by stage.
+
+    OMP_NUM_THREADS=1 python benchmarks/indexes.py --data DATA
+
+Vectors are the bundled static embedder's, of real texts. Recall is the share of the exact ten nearest that are found.
+The pipeline is `RAGPipeline` with the bundled models, as the command line makes it. Writes results/indexes.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import platform
+import random
+import shutil
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from semantic_ranker import evaluate
+from semantic_ranker._machine import usable_cores
+from semantic_ranker.collections import load_beir
+from semantic_ranker.embedder import Embedder
+from semantic_ranker.evaluation import interval
+from semantic_ranker.indexes import FaissStore, Passage, PassageIndex
+from semantic_ranker.pipeline import RAGPipeline
+
+ROOT = Path(__file__).resolve().parent.parent
+METRIC = "nDCG@10"
+NEAREST = 10
+
+
+def percentiles(seconds: list[float]) -> dict[str, float]:
+    return {f"p{share}": round(1000 * float(np.percentile(seconds, share)), 3) for share in (50, 95, 99)}
+
+
+def size_of(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def types(data: Path, count: int, queries: int) -> dict[str, Any]:
+    texts: list[str] = []
+    for name in ("qa-en", "synopsis-en"):
+        with gzip.open(data / "train" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as file:
+            pairs = [json.loads(line) for line in file]
+        # Passages and, to reach the number, questions and synopses: all of them real texts.
+        texts += [pair[key] for key in ("positive", "query") for pair in pairs]
+    texts = list(dict.fromkeys(texts))
+    random.Random(0).shuffle(texts)
+    asked, texts = texts[:queries], texts[queries : queries + count]
+    embedder = Embedder()
+    vectors, wanted = embedder.embed_documents(texts), embedder.embed_queries(asked)
+    good = np.flatnonzero(vectors.any(axis=1))
+    passages = [Passage(id=str(place), text=texts[place]) for place in good]
+    found: dict[str, Any] = {"vectors": len(passages), "dim": vectors.shape[1], "queries": len(asked), "types": {}}
+    truth: list[set[str]] = []
+    for index_type in ("flat", "hnsw", "ivf"):
+        store = FaissStore(index_type)  # type: ignore[arg-type]
+        store.connect(embedder.space, empty=True)
+        store.upsert(passages, vectors[good])
+        start = time.perf_counter()
+        store.settle()
+        built = time.perf_counter() - start
+        times, ids = [], []
+        for row in wanted:
+            start = time.perf_counter()
+            hits = store.search(row[None], NEAREST, where=None, allowed=None)[0]
+            times.append(time.perf_counter() - start)
+            ids.append({name for name, _ in hits})
+        truth = truth or ids
+        recall = sum(len(one & best) for one, best in zip(ids, truth, strict=True)) / (NEAREST * len(truth))
+        with tempfile.TemporaryDirectory() as folder:
+            store.save(Path(folder))
+            size = size_of(Path(folder))
+        found["types"][index_type] = {
+            "recall@10": round(recall, 4),
+            "build_s": round(built, 2),
+            "latency_ms": percentiles(times),
+            "size_bytes": size,
+        }
+        print(index_type, found["types"][index_type], flush=True)
+    return found
+
+
+def handbook(data: Path) -> dict[str, Any]:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        start = time.perf_counter()
+        report = RAGPipeline().index_folder(data / "docs-18f-handbook", folder)
+        seconds = time.perf_counter() - start
+        pipeline = RAGPipeline.load(folder, read_only=True)
+        titles = list(
+            dict.fromkeys(passage.titles[-1] for passage in pipeline.index.passages.values() if passage.titles)
+        )
+        latency = pipeline.benchmark(titles[:60], num_runs=1)
+        return {
+            "documents": report.added,
+            "passages": report.passages,
+            "documents_per_s": round(report.added / seconds, 1),
+            "size_bytes": size_of(folder),
+            "queries": min(60, len(titles)),
+            "latency_ms": latency,
+        }
+    finally:
+        shutil.rmtree(folder)
+
+
+def scifact(data: Path) -> dict[str, Any]:
+    collection = load_beir(data / "scifact")
+    pipeline = RAGPipeline(top_k_retrieval=50, top_k_rerank=50)
+    start = time.perf_counter()
+    pipeline.index_documents([Passage(id=name, text=text) for name, text in collection.corpus.items()])
+    seconds = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        pipeline.save(folder)
+        saved, size = time.perf_counter() - start, size_of(Path(folder))
+    names, queries = list(collection.queries), list(collection.queries.values())
+    runs: dict[str, dict[str, dict[str, float]]] = {}
+    index: PassageIndex = pipeline.index
+    for stage, mode in (("BM25", "lexical"), ("dense", "dense"), ("RRF", "hybrid")):
+        hits = index.search_many(queries, 100, mode=mode)  # type: ignore[arg-type]
+        runs[stage] = {name: {hit.passage.id: hit.score for hit in of} for name, of in zip(names, hits, strict=True)}
+    times: dict[str, list[float]] = {"first_stage": [], "rerank": [], "total": []}
+    runs["reranked"] = {}
+    degraded = 0
+    for name, query in zip(names, queries, strict=True):
+        found = pipeline.retrieve(query)
+        degraded += found.degraded is not None
+        runs["reranked"][name] = {item.id: float(len(found) - place) for place, item in enumerate(found)}
+        for stage, of in times.items():
+            of.append(found.latency_ms[stage] / 1000)
+    quality = {}
+    for stage, run in runs.items():
+        scores = evaluate(run, collection.qrels, METRIC)
+        low, high = interval(list(scores.per_query[METRIC].values()))
+        quality[stage] = {METRIC: round(scores.mean[METRIC], 4), "interval": [round(low, 4), round(high, 4)]}
+    print(quality, flush=True)
+    return {
+        "documents": len(collection.corpus),
+        "documents_per_s": round(len(collection.corpus) / seconds, 1),
+        "save_s": round(saved, 2),
+        "size_bytes": size,
+        "queries": len(queries),
+        "candidates": 50,
+        "degraded": degraded,
+        "quality": quality,
+        "latency_ms": {stage: percentiles(of) for stage, of in times.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--vectors", type=int, default=100_000)
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--parts", nargs="+", default=["types", "handbook", "scifact"])
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "indexes.json")
+    options = parser.parse_args()
+    results = json.loads(options.out.read_text()) if options.out.exists() else {}
+    parts = {
+        "types": lambda: types(options.data, options.vectors, options.queries),
+        "handbook": lambda: handbook(options.data),
+        "scifact": lambda: scifact(options.data),
+    }
+    for part in options.parts:
+        results[part] = parts[part]()
+        results["machine"] = {
+            "processor": platform.machine(),
+            "cores": usable_cores(),
+            "python": platform.python_version(),
+        }
+        results["versions"] = {name: version(name) for name in ("faiss-cpu", "bm25s", "numpy", "onnxruntime")}
+        results["command"] = f"OMP_NUM_THREADS=1 python benchmarks/indexes.py --data DATA --vectors {options.vectors}"
+        options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results, indent=1), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
