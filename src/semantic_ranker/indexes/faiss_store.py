@@ -1,8 +1,8 @@
 """Vectors in a FAISS index, in memory and in one file: exact, HNSW or IVF, chosen by their number.
 
-Measured in ``benchmarks/results/indexes.json``. Up to 100,000 vectors the exact search answers in milliseconds, so
-nothing is gained by missing a neighbour; then a graph (HNSW); from a million on inverted lists (IVF), whose build
-takes a fraction of the graph's time and memory.
+Up to 100,000 vectors an exact search is fast enough that nothing is gained by missing a neighbour; then a graph (HNSW);
+from a million on inverted lists (IVF), which are built in less time and take less memory. What each misses and takes is
+in ``benchmarks/results/indexes.json``.
 """
 
 from __future__ import annotations
