@@ -1,7 +1,8 @@
 """The interaction head in numpy: from the states of a query and of passages to logits.
 
 The same arithmetic as `semantic_ranker.backends.torch.InteractionHead`, which is what is trained; a test holds them
-together. All passages of a query are one matrix product.
+together. A passage's logit does not depend on the other passages: what BLAS adds up in an order that changes with the
+size of a matrix is either computed passage by passage, or in float64 and rounded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _LENGTH_SATURATION = 1.2
 _LENGTH_NORMALISATION = 0.75
 _MEAN_LENGTH = 150.0
-_TOKENS_AT_ONCE = 16_384  # 25 MB of float32 states
+_TOKENS_AT_ONCE = 16_384  # bounds the tables of equal words
 _NO_DIGIT = 1e-6
 
 
@@ -84,31 +85,30 @@ class InteractionHead:
 
     def _block(self, query: EncodedQuery, passages: Sequence[EncodedPassage]) -> NDArray[np.float32]:
         lengths = np.asarray([len(passage.ids) for passage in passages])
-        weight = self.term_weight[query.ids]
-        features = np.zeros((len(passages), 6), np.float32)
-        features[:, 0] = np.stack([passage.pooled for passage in passages]) @ query.pooled
+        weight = self.term_weight[query.ids].astype(np.float64)
+        features = np.zeros((len(passages), 6))
+        features[:, 0] = np.stack([passage.pooled for passage in passages]) @ query.pooled.astype(np.float64)
         full = np.flatnonzero(lengths)
         if len(full) and len(query.ids):
             kept = [passages[index] for index in full.tolist()]
             features[full, 1:5] = self._matches(query, weight, kept, lengths[full])
         count = max(len(query.ids), 1)
-        facts = np.empty((len(passages), 3), np.float32)
+        facts = np.empty((len(passages), 3))
         facts[:, 0] = math.log1p(len(query.ids)) / 3.0
         facts[:, 1] = np.log1p(lengths) / 5.0
         facts[:, 2] = weight.sum() / count / 5.0
         inner = np.concatenate([features, facts], 1) @ self.mix_in.T + self.mix_in_bias
         mixed = _gelu(inner) @ self.mix_out + self.mix_out_bias
-        logits: NDArray[np.float32] = self.scale * (features @ self.feature_weight + mixed) + self.bias
-        return logits
+        return (self.scale * (features @ self.feature_weight + mixed) + self.bias).astype(np.float32)
 
     def _matches(
         self,
         query: EncodedQuery,
-        weight: NDArray[np.float32],
+        weight: NDArray[np.float64],
         passages: Sequence[EncodedPassage],
         lengths: NDArray[np.intp],
-    ) -> NDArray[np.float32]:
-        """Return lexical, phrase, soft and mean match of passages that have words, float32 (n, 4)."""
+    ) -> NDArray[np.float64]:
+        """Return lexical, phrase, soft and mean match of passages that have words, float64 (n, 4)."""
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         term = weight * query.importance
         words = self.match_id[np.concatenate([passage.ids for passage in passages])]
@@ -118,31 +118,32 @@ class InteractionHead:
         saturated = found * (_LENGTH_SATURATION + 1.0) / (found + _LENGTH_SATURATION * norm)
         lexical = term @ saturated / (term.sum() + _NO_DIGIT)
 
-        codes = np.concatenate([passage.codes for passage in passages]).astype(np.float32)
-        similarity = query.tokens @ codes.T
-        similarity *= np.concatenate([passage.scale for passage in passages])
-        best = np.maximum.reduceat(similarity, starts, axis=1)
+        best = np.empty(saturated.shape)
+        for place, passage in enumerate(passages):
+            similarity = query.tokens @ passage.codes.T.astype(np.float32)
+            best[:, place] = (similarity * passage.scale).max(axis=1)
         soft_weight = (weight + 0.05) * query.importance
         soft = soft_weight @ best / (soft_weight.sum() + _NO_DIGIT)
         phrase = _phrase(equal, starts, term)
-        return np.stack([lexical, phrase, soft, best.mean(0)], 1).astype(np.float32)
+        return np.stack([lexical, phrase, soft, best.mean(0)], 1)
 
 
 def _phrase(
-    equal: NDArray[np.bool_], starts: NDArray[np.intp], term: NDArray[np.float32]
-) -> NDArray[np.float32] | float:
+    equal: NDArray[np.bool_], starts: NDArray[np.intp], term: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Return the weighted share of adjacent query tokens that are adjacent in each passage, (n,)."""
     if len(term) < 2:
-        return np.zeros(len(starts), np.float32)
+        return np.zeros(len(starts))
     adjacent = np.zeros((len(term) - 1, equal.shape[1]), np.bool_)
     np.logical_and(equal[:-1, :-1], equal[1:, 1:], out=adjacent[:, :-1])
     adjacent[:, starts[1:] - 1] = False  # the last token of one passage and the first of the next
     both = term[:-1] + term[1:]
-    found: NDArray[np.float32] = both @ np.logical_or.reduceat(adjacent, starts, axis=1) / (both.sum() + _NO_DIGIT)
+    found: NDArray[np.float64] = both @ np.logical_or.reduceat(adjacent, starts, axis=1) / (both.sum() + _NO_DIGIT)
     return found
 
 
-def _gelu(values: NDArray[np.float32]) -> NDArray[np.float32]:
+def _gelu(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Exact GELU; a few thousand numbers a query do not deserve an import of scipy."""
-    erf = np.fromiter(map(math.erf, (values / math.sqrt(2.0)).ravel().tolist()), np.float32, values.size)
-    return (0.5 * values * (1.0 + erf.reshape(values.shape))).astype(np.float32)
+    erf = np.fromiter(map(math.erf, (values / math.sqrt(2.0)).ravel().tolist()), np.float64, values.size)
+    found: NDArray[np.float64] = 0.5 * values * (1.0 + erf.reshape(values.shape))
+    return found
