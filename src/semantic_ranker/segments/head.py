@@ -11,7 +11,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -128,9 +128,7 @@ class InteractionHead:
         return np.stack([lexical, phrase, soft, best.mean(0)], 1)
 
 
-def _phrase(
-    equal: NDArray[np.bool_], starts: NDArray[np.intp], term: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _phrase(equal: NDArray[np.bool_], starts: NDArray[np.intp], term: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the weighted share of adjacent query tokens that are adjacent in each passage, (n,)."""
     if len(term) < 2:
         return np.zeros(len(starts))
@@ -142,7 +140,7 @@ def _phrase(
     return found
 
 
-def _gelu(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _gelu(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """Exact GELU; a few thousand numbers a query do not deserve an import of scipy."""
     erf = np.fromiter(map(math.erf, (values / math.sqrt(2.0)).ravel().tolist()), np.float64, values.size)
     found: NDArray[np.float64] = 0.5 * values * (1.0 + erf.reshape(values.shape))
