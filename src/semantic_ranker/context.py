@@ -14,6 +14,7 @@ from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.retrieval import RankedPassage
 
 _SENTENCE_END = re.compile("(?<=[.!?\u2026\u3002\uff01\uff1f])[\"'\u201d\u2019\u00bb)\\]]{0,3}(?=\\s)|\n+")
+_ITEM = re.compile(r"(?:^|\n)[ \t]*[0-9]{1,3}\.$")  # the number of a list's item, not an end
 _LEAST_TOKENS = 12  # of a passage that is cut: less says nothing
 
 
@@ -85,7 +86,7 @@ def cut_at_sentence(text: str, max_tokens: int, count: Callable[[str], int] = es
     """Return the longest beginning of a text that ends with a sentence or line and is not above ``max_tokens``."""
     if max_tokens < 1:
         return ""
-    ends = [found.end() for found in _SENTENCE_END.finditer(text)]
+    ends = [found.end() for found in _SENTENCE_END.finditer(text) if not _ITEM.search(text[: found.end()][-8:])]
     low, high = 0, len(ends)
     while low < high:  # the count grows with the text
         middle = (low + high) // 2

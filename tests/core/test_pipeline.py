@@ -103,6 +103,15 @@ def test_cut_is_at_the_end_of_a_sentence():
         build_context([], max_tokens=0)
 
 
+def test_the_number_of_an_item_is_no_sentence():
+    text = "Do this:\n1. Open the door.\n2. Close it again, and lock it with the key."
+    assert [cut_at_sentence(text, most, lambda part: len(part.split())) for most in (3, 6, 7)] == [
+        "Do this:",
+        "Do this:\n1. Open the door.",
+        "Do this:\n1. Open the door.",
+    ]
+
+
 def test_what_documents_say_is_not_formatted():
     text = "{context} {query} %s {{7*7}} ${HOME} {0.__class__}"
     pipeline = RAGPipeline(retriever_model=FakeEmbedder(), reranker_model=None)
