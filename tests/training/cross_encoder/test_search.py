@@ -5,8 +5,6 @@ import pytest
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_training.cross_encoder import CrossEncoderTrainer, search_settings
 
-pytest.importorskip("optuna", reason="optuna is optional")
-
 
 def test_a_search_returns_the_best_of_its_trials(bert_base, toy_groups, quick, tmp_path):
     trainer = CrossEncoderTrainer(str(bert_base), config=quick(num_epochs=1, batch_size=16))
