@@ -45,7 +45,7 @@ def search_settings(
     try:
         import optuna
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError("The search needs the package optuna: pip install 'semantic-ranker[search]'") from error
+        raise ModuleNotFoundError("The search needs optuna: pip install 'semantic-ranker[search]'") from error
     if not space or trials < 1:
         raise InvalidInputError(f"Expected settings to search and one trial or more, got {len(space)} and {trials}.")
     groups, out = as_groups(train_samples), Path(output_dir)
