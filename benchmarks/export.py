@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from semantic_ranker.backends.onnx import OnnxBackend
+from semantic_ranker.conversion.parity import kendall_tau
 from semantic_ranker.evaluation import interval
 from semantic_ranker.evaluation.inputs import JudgedData, Measuring
 from semantic_ranker.tokenization import PairTokenizer, pad
@@ -25,7 +26,6 @@ from semantic_ranker_training.export_graphs import write_graphs
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions
 from semantic_ranker_training.export_timing import interleaved
 from semantic_ranker_training.origin import Origin
-from semantic_ranker_training.parity import kendall_tau
 
 COLLECTIONS = ("scifact", "nfcorpus", "cosqa", "cacm")
 NORMS = ("none", "ff", "all")

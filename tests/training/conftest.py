@@ -15,9 +15,9 @@ from transformers import (
 )
 
 from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.conversion.sample_pairs import built_in_pairs
 from semantic_ranker_training.export import export_model
 from semantic_ranker_training.manifest import ModelMetadata
-from semantic_ranker_training.parity_pairs import built_in_pairs
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

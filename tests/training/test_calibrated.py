@@ -1,13 +1,14 @@
 """int8 fitted to texts: nearer to float32 than rounding each weight by itself, and exact where nothing is rounded."""
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.conversion.graph_builder import GraphBuilder
 from semantic_ranker_training.calibrated import InputStatistics, input_statistics
-from semantic_ranker_training.graph_builder import GraphBuilder
 from semantic_ranker_training.release import calibration_ids
 from semantic_ranker_training.segment_graph import segment_graph
 from semantic_ranker_training.states import RaggedStates
@@ -16,7 +17,7 @@ VOCABULARY = 150
 
 
 def run(graph, ids):
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return session.run(None, {"input_ids": np.asarray([ids], np.int64)})
 
 
@@ -56,12 +57,12 @@ def test_calibration_halves_the_error_on_other_texts(model):
 
 def test_a_calibrated_graph_is_as_large_but_for_the_divisors(model):
     plain, fitted = segment_graph(model, int8=True), segment_graph(model, int8=True, calibration=texts(5, 1))
-    assert fitted.ByteSize() - plain.ByteSize() < 4 * 2 * (3 * 64 + 128) + 1500
-    assert sum(node.op_type == "DynamicQuantizeMatMul" for node in fitted.graph.node) == 8
+    assert len(fitted) - len(plain) < 4 * 2 * (3 * 64 + 128) + 1500
+    assert sum(node.op_type == "DynamicQuantizeMatMul" for node in onnx.load_model_from_string(fitted).graph.node) == 8
 
 
 def test_the_same_texts_give_the_same_graph(model):
-    once, again = (segment_graph(model, int8=True, calibration=texts(5, 1)).SerializeToString() for _ in range(2))
+    once, again = (segment_graph(model, int8=True, calibration=texts(5, 1)) for _ in range(2))
     assert once == again
 
 
@@ -71,13 +72,11 @@ def test_statistics_are_those_of_the_products_inputs():
     table = np.asarray([[1, 2, -4], [0, 3, 1], [0, 0, 0]], np.float32)
     looked = graph.lookup(table, "input_ids")
     graph.add("Identity", [graph.product(looked, weight)], name="out")
-    content = graph.model("g", {"input_ids": (1, "length")}, {"out": (1, "length", 3)})
-    found = input_statistics(
-        content, graph.products, [{"input_ids": np.asarray([[0, 1]])}, {"input_ids": np.asarray([[2]])}]
-    )
+    texts = [{"input_ids": np.asarray([[0, 1]])}, {"input_ids": np.asarray([[2]])}]
+    found = input_statistics(graph, {"input_ids": (1, "length")}, texts)
     np.testing.assert_allclose(found[0].peak, [1 / 4, 1, 1])
     np.testing.assert_allclose(found[0].gram, table.T @ table)
-    assert [output.name for output in content.graph.output] == ["out"]
+    assert len(found) == 1
 
 
 def test_rounding_makes_up_for_earlier_rows():

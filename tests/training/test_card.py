@@ -1,6 +1,6 @@
+from semantic_ranker.conversion.parity import ParityReport
 from semantic_ranker_training.card import model_card
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
-from semantic_ranker_training.parity import ParityReport
 
 PARITY = ParityReport(
     pairs=40, queries=8, deviation=2.0, fp32_max_difference=1.3e-5, batch_max_difference=1e-6,

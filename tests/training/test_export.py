@@ -18,10 +18,10 @@ from transformers import AutoModelForSequenceClassification, BertConfig, BertFor
 from semantic_ranker import CrossEncoder
 from semantic_ranker.backends.torch import InteractionCrossEncoder
 from semantic_ranker.cli import main
+from semantic_ranker.conversion.parity import kendall_tau
+from semantic_ranker.conversion.sample_pairs import built_in_pairs
 from semantic_ranker.errors import ExportParityError, InvalidInputError, ModelLoadError
 from semantic_ranker_training.export import ExportOptions, export_model
-from semantic_ranker_training.parity import kendall_tau
-from semantic_ranker_training.parity_pairs import built_in_pairs
 
 QUERY = "how do I reset my password"
 TEXTS = [text for _, text in built_in_pairs()][:12]

@@ -11,13 +11,13 @@ from sentence_transformers import SentenceTransformer
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
+from semantic_ranker.conversion.sample_pairs import built_in_texts
+from semantic_ranker.conversion.vector_parity import VectorReport, VectorThresholds, neighbour_overlap
 from semantic_ranker.embedder import Embedder
 from semantic_ranker.errors import ExportParityError, InvalidInputError, ModelLoadError
 from semantic_ranker_training.export import export_embedder
 from semantic_ranker_training.export_options import ExportOptions
-from semantic_ranker_training.parity_pairs import built_in_texts
 from semantic_ranker_training.quality_gate import QualityGate
-from semantic_ranker_training.vector_parity import VectorReport, VectorThresholds, neighbour_overlap
 
 TEXTS = [text for text in built_in_texts() if len(text.split()) < 40]
 OLD = "sentence_transformers.models."

@@ -13,6 +13,7 @@ from tokenizers import Tokenizer
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker.cli import main
+from semantic_ranker.conversion.sample_pairs import built_in_pairs
 from semantic_ranker.errors import (
     ExportParityError,
     InvalidInputError,
@@ -23,7 +24,6 @@ from semantic_ranker.errors import (
 from semantic_ranker_training.export import export_model
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions
 from semantic_ranker_training.optimizer import ModelOptimizer, kind_of_source
-from semantic_ranker_training.parity_pairs import built_in_pairs
 from semantic_ranker_training.quality_gate import QualityDifference, QualityGate, QualityReport
 
 QUERY = "how do I reset my password"

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.stats import kendalltau
 
+from semantic_ranker.conversion.parity import ParityReport, ParityThresholds, kendall_tau, measure_parity
+from semantic_ranker.conversion.sample_pairs import built_in_pairs, canary_pairs
 from semantic_ranker.errors import ExportParityError, InvalidInputError
 from semantic_ranker.tokenization import PairTokenizer
-from semantic_ranker_training.parity import ParityReport, ParityThresholds, kendall_tau, measure_parity
-from semantic_ranker_training.parity_pairs import built_in_pairs, canary_pairs
 
 
 class Arithmetic:

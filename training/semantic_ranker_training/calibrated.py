@@ -7,18 +7,18 @@ hundred texts to look at, no labels. Time and size of the graph stay the same.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnxruntime
-from onnx import helper
 from tqdm import tqdm
 
 if TYPE_CHECKING:
-    import onnx
     from numpy.typing import NDArray
+
+    from semantic_ranker.conversion.graph_builder import GraphBuilder, Shape
 
 ALPHA = 0.8
 """Share of the difficulty that goes into the weights; the best of 0.3 to 1.0 on all-MiniLM-L6-v2, whose weights are
@@ -63,33 +63,30 @@ class InputStatistics:
 
 
 def input_statistics(
-    graph: onnx.ModelProto,
-    products: Sequence[str],
+    graph: GraphBuilder,
+    shapes: Mapping[str, Shape],
     inputs: Iterable[Mapping[str, NDArray[np.int64]]],
     *,
     threads: int = 1,
 ) -> list[InputStatistics]:
-    """Run a float32 graph and return what went into its products.
+    """Run a float32 graph and return what went into its products, in their order.
 
     Args:
-        graph: As `GraphBuilder.model` made it; left as it is.
-        products: Names of the products' inputs, `GraphBuilder.products`.
+        graph: With all its nodes.
+        shapes: Of the graph's inputs.
         inputs: The graph's inputs, text by text.
         threads: Of onnxruntime.
     """
-    seen = type(graph)()
-    seen.CopyFrom(graph)
-    names = list(dict.fromkeys(products))
-    del seen.graph.output[:]
-    seen.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    names = list(dict.fromkeys(graph.products))
+    content = graph.model("seen", shapes, dict.fromkeys(names))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     found: dict[str, InputStatistics] = {}
     for text in tqdm(list(inputs), desc="calibrating int8", unit="text", disable=None):
         for name, states in zip(names, session.run(names, dict(text)), strict=True):
             found[name] = _added(found.get(name), states.reshape(-1, states.shape[-1]))
-    return [found[name] for name in products]
+    return [found[name] for name in graph.products]
 
 
 def _added(before: InputStatistics | None, rows: NDArray[np.float32]) -> InputStatistics:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from semantic_ranker.conversion.parity import ParityReport
     from semantic_ranker_training.manifest import Metric, ModelMetadata
-    from semantic_ranker_training.parity import ParityReport
 
 _UNKNOWN = "Not stated."
 

@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 
 from semantic_ranker._extras import requires_extra
 from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
+from semantic_ranker.conversion.encoder_graph import embedder_graph
+from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
+from semantic_ranker.conversion.sample_pairs import built_in_texts
+from semantic_ranker.conversion.vector_parity import VectorReport, Vectors, measure_vectors
 from semantic_ranker.embedding.folder import KIND, EmbedderFolder
 from semantic_ranker.embedding.onnx import OnnxEmbedder
 from semantic_ranker.embedding.texts import TextTokenizer
 from semantic_ranker.errors import ModelLoadError
 from semantic_ranker.model_folder import VerifiedFile, sha256
-from semantic_ranker_training.encoder_graph import embedder_graph
-from semantic_ranker_training.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions, Precision, check_apart, check_precisions
 from semantic_ranker_training.export_report import ExportReport, Variant
 from semantic_ranker_training.export_timing import interleaved
 from semantic_ranker_training.half import write_fp16
 from semantic_ranker_training.manifest import file_entries, write_manifest
-from semantic_ranker_training.parity_pairs import built_in_texts
 from semantic_ranker_training.quality_gate import QualityGate, QualityReport, measure_quality
 from semantic_ranker_training.staging import staged_folder
-from semantic_ranker_training.vector_parity import VectorReport, Vectors, measure_vectors
 
 if TYPE_CHECKING:
     import os
 
+    from semantic_ranker.conversion.graph_builder import RowNorm
     from semantic_ranker.embedding.folder import EmbedderSettings
-    from semantic_ranker_training.graph_builder import RowNorm
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +160,7 @@ def _write_graphs(opened: EmbedderFolder, folder: Path, precisions: Sequence[str
             int8=precision == "int8",
             row_norm=row_norm,
         )
-        (folder / GRAPHS[precision]).write_bytes(graph.SerializeToString())
+        (folder / GRAPHS[precision]).write_bytes(graph)
     if "fp16" in precisions:
         write_fp16(folder / GRAPHS["fp32"], folder / GRAPHS["fp16"])
     return _torch(opened, folder)

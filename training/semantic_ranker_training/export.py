@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 from semantic_ranker import CrossEncoder
 from semantic_ranker.backends.onnx import OnnxBackend
 from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.conversion.parity import ParityReport, measure_parity
+from semantic_ranker.conversion.sample_pairs import built_in_pairs, canary_pairs
 from semantic_ranker.model_folder import SEGMENT_HEAD, SEGMENT_WEIGHTS
 from semantic_ranker.tokenization import PairTokenizer
 from semantic_ranker_training.card import model_card
@@ -23,8 +25,6 @@ from semantic_ranker_training.export_report import ExportReport, Variant
 from semantic_ranker_training.export_timing import time_scorers
 from semantic_ranker_training.manifest import ModelMetadata, build_manifest, file_entries, write_manifest
 from semantic_ranker_training.origin import WEIGHTS, Origin
-from semantic_ranker_training.parity import ParityReport, measure_parity
-from semantic_ranker_training.parity_pairs import built_in_pairs, canary_pairs
 from semantic_ranker_training.quality_gate import QualityReport, measure_quality
 from semantic_ranker_training.segments import SegmentScorer, has_segments, write_segments
 from semantic_ranker_training.staging import staged_folder

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semantic_ranker.backends.torch import InteractionCrossEncoder
-from semantic_ranker_training.encoder_graph import reranker_graph
-from semantic_ranker_training.encoder_weights import EncoderWeights, is_bert_like
+from semantic_ranker.conversion.encoder_graph import reranker_graph
+from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions
 from semantic_ranker_training.graph import export_graph, with_row_linear
 from semantic_ranker_training.half import write_fp16
@@ -37,10 +37,9 @@ def write_graphs(origin: Origin, folder: Path, precisions: Sequence[str], option
     fused = not isinstance(origin.backend.model, InteractionCrossEncoder) and is_bert_like(origin.config)
     if fused:
         weights = EncoderWeights.read(origin.config, folder / _WEIGHTS)
-        fp32.write_bytes(reranker_graph(weights).SerializeToString())
+        fp32.write_bytes(reranker_graph(weights))
         if "int8" in precisions:
-            graph = reranker_graph(weights, int8=True, row_norm=options.row_norm)
-            int8.write_bytes(graph.SerializeToString())
+            int8.write_bytes(reranker_graph(weights, int8=True, row_norm=options.row_norm))
     else:
         model, types, limit = origin.backend.model, origin.backend.uses_token_types, origin.settings.length_limit
         export_graph(with_row_linear(model), fp32, token_types=types, max_length=limit)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from semantic_ranker.conversion.graph_builder import RowNorm
 from semantic_ranker.errors import InvalidInputError
-from semantic_ranker_training.graph_builder import RowNorm
 
 if TYPE_CHECKING:
-    from semantic_ranker_training.parity import ParityThresholds
+    from semantic_ranker.conversion.parity import ParityThresholds
     from semantic_ranker_training.quality_gate import QualityGate
 
 Precision = Literal["fp32", "fp16", "int8"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from semantic_ranker.conversion.parity import ParityReport
+    from semantic_ranker.conversion.vector_parity import VectorReport
     from semantic_ranker.reports import Page
-    from semantic_ranker_training.parity import ParityReport
     from semantic_ranker_training.quality_gate import QualityReport
-    from semantic_ranker_training.vector_parity import VectorReport
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,23 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_ranker_training.calibrated import input_statistics
-from semantic_ranker_training.graph_builder import MICROSOFT, GraphBuilder
+from semantic_ranker.conversion.graph_builder import MICROSOFT, GraphBuilder
+from semantic_ranker_training.calibrated import InputStatistics, input_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import onnx
     from numpy.typing import NDArray
 
     from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
 
 Weights = dict[str, "NDArray[np.float32]"]
+_INPUTS = {"input_ids": ("rows", "length")}
 
 
-def segment_graph(
-    model: InteractionCrossEncoder, *, int8: bool, calibration: Sequence[Sequence[int]] = ()
-) -> onnx.ModelProto:
+def segment_graph(model: InteractionCrossEncoder, *, int8: bool, calibration: Sequence[Sequence[int]] = ()) -> bytes:
     """Build the graph of one side.
 
     Args:
@@ -37,7 +35,7 @@ def segment_graph(
             will be ranked. None rounds each weight by itself.
 
     Returns:
-        A graph from ``input_ids`` int64 (rows, length) to ``tokens`` float32 (rows, length, hidden), the projected and
+        A file from ``input_ids`` int64 (rows, length) to ``tokens`` float32 (rows, length, hidden), the projected and
         L2-normalised states; ``pooled`` float32 (rows, hidden), the normalised mean of the states; and ``importance``
         float32 (rows, length).
 
@@ -47,23 +45,28 @@ def segment_graph(
     if model.config.joint_layers:
         raise ValueError(f"Expected a model without joint layers, got {model.config.joint_layers}.")
     weights = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
+    seen = _statistics(weights, model.config, calibration) if int8 and len(calibration) else ()
+    graph = GraphBuilder(int8=int8, statistics=seen)
+    _build(graph, weights, model.config)
+    width = model.config.hidden_size
+    outputs = {"tokens": ("rows", "length", width), "pooled": ("rows", width), "importance": ("rows", "length")}
+    return graph.model("segment", _INPUTS, outputs)
+
+
+def _statistics(
+    weights: Weights, config: InteractionConfig, calibration: Sequence[Sequence[int]]
+) -> list[InputStatistics]:
     graph = GraphBuilder()
-    content = _build(graph, weights, model.config)
-    if not int8:
-        return content
+    _build(graph, weights, config)
     texts = ({"input_ids": np.asarray([ids], np.int64)} for ids in calibration)
-    seen = input_statistics(content, graph.products, texts) if len(calibration) else ()
-    return _build(GraphBuilder(int8=True, statistics=seen), weights, model.config)
+    return input_statistics(graph, _INPUTS, texts)
 
 
-def _build(graph: GraphBuilder, weights: Weights, config: InteractionConfig) -> onnx.ModelProto:
+def _build(graph: GraphBuilder, weights: Weights, config: InteractionConfig) -> None:
     states = _embed(graph, weights, config.layer_norm_eps)
     for depth in range(config.num_hidden_layers):
         states = _layer(graph, _below(weights, f"encoder.layer.{depth}."), states, config)
     _head(graph, weights, states)
-    width = config.hidden_size
-    outputs = {"tokens": ("rows", "length", width), "pooled": ("rows", width), "importance": ("rows", "length")}
-    return graph.model("segment", {"input_ids": ("rows", "length")}, outputs)
 
 
 def _below(weights: Weights, prefix: str) -> Weights:

@@ -44,7 +44,7 @@ def write_segments(
     for precision in precisions:
         if precision in SEGMENT_WEIGHTS:
             graph = segment_graph(model, int8=precision == "int8", calibration=calibration)
-            (folder / SEGMENT_WEIGHTS[precision]).write_bytes(graph.SerializeToString())
+            (folder / SEGMENT_WEIGHTS[precision]).write_bytes(graph)
 
 
 def write_head(head: InteractionHead, path: Path) -> None:

@@ -18,8 +18,8 @@ from semantic_ranker_training.graph import export_graph, with_row_linear
 from semantic_ranker_training.quantization import quantise_graph, with_int8_embedding
 
 if TYPE_CHECKING:
+    from semantic_ranker.conversion.graph_builder import RowNorm
     from semantic_ranker.embedding.folder import EmbedderSettings
-    from semantic_ranker_training.graph_builder import RowNorm
 
 _TRACED = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 

@@ -144,7 +144,8 @@ def neighbour_overlap(left: NDArray[np.float32], right: NDArray[np.float32], top
 def _nearest(vectors: NDArray[np.float32], top: int) -> list[list[int]]:
     similarity = vectors @ vectors.T
     np.fill_diagonal(similarity, -np.inf)
-    return np.argsort(-similarity, axis=1, kind="stable")[:, : min(top, len(vectors) - 1)].tolist()
+    found: list[list[int]] = np.argsort(-similarity, axis=1, kind="stable")[:, : min(top, len(vectors) - 1)].tolist()
+    return found
 
 
 def _least(left: NDArray[np.float32], right: NDArray[np.float32]) -> float:

@@ -11,16 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from onnx import TensorProto
 
+from semantic_ranker.conversion.graph_builder import MICROSOFT, GraphBuilder, RowNorm
+from semantic_ranker.conversion.onnx_file import BOOL, FLOAT, INT32
 from semantic_ranker.errors import ModelLoadError
-from semantic_ranker_training.graph_builder import MICROSOFT, GraphBuilder, RowNorm
 
 if TYPE_CHECKING:
-    import onnx
     from numpy.typing import NDArray
 
-    from semantic_ranker_training.encoder_weights import EncoderWeights
+    from semantic_ranker.conversion.encoder_weights import EncoderWeights
 
 Tensors = Mapping[str, "NDArray[np.float32]"]
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
@@ -33,7 +32,7 @@ _HEADS = {
 _USUAL_HEAD = ("classifier.dense", "classifier.out_proj", "Tanh")
 
 
-def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: RowNorm = "ff") -> onnx.ModelProto:
+def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: RowNorm = "ff") -> bytes:
     """Build a one-label sequence classifier.
 
     Args:
@@ -42,7 +41,7 @@ def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: Row
         row_norm: Linear layers whose int8 inputs are normalised row by row.
 
     Returns:
-        A graph from ``input_ids``, ``attention_mask`` and, where the encoder has them, ``token_type_ids``, int64
+        A file from ``input_ids``, ``attention_mask`` and, where the encoder has them, ``token_type_ids``, int64
         (batch, length), padded on the right, to ``logits`` float32 (batch, 1).
 
     Raises:
@@ -65,7 +64,7 @@ def embedder_graph(
     normalize: bool = True,
     int8: bool = False,
     row_norm: RowNorm = "ff",
-) -> onnx.ModelProto:
+) -> bytes:
     """Build a bi-encoder.
 
     Args:
@@ -78,7 +77,7 @@ def embedder_graph(
         row_norm: As for `reranker_graph`.
 
     Returns:
-        A graph with the inputs of `reranker_graph`, to ``sentence_embedding`` float32 (batch, dim) and, for other
+        A file with the inputs of `reranker_graph`, to ``sentence_embedding`` float32 (batch, dim) and, for other
         libraries, ``last_hidden_state`` float32 (batch, length, hidden), of length 1 where only ``cls`` is pooled.
     """
     graph = _Graph(weights, int8=int8, row_norm=row_norm)
@@ -106,8 +105,8 @@ class _Graph:
         self.weights = weights
         self.builder = GraphBuilder(int8=int8)
         self.row_norm = row_norm
-        self.mask = self.builder.add("Cast", [_MASK], to=TensorProto.FLOAT)
-        self.padding = self.builder.add("Cast", [_MASK], to=TensorProto.INT32)
+        self.mask = self.builder.add("Cast", [_MASK], to=FLOAT)
+        self.padding = self.builder.add("Cast", [_MASK], to=INT32)
 
     def inputs(self) -> dict[str, tuple[str, str]]:
         """Return the shapes of the graph's inputs."""
@@ -215,7 +214,7 @@ def _pool(builder: GraphBuilder, states: str, mask: str, mode: str) -> str:
     column = builder.add("Unsqueeze", [mask, builder.integers(2)])
     if mode == "max":
         lowest = builder.constant(np.asarray(np.finfo(np.float32).min, np.float32))
-        real = builder.add("Cast", [column], to=TensorProto.BOOL)
+        real = builder.add("Cast", [column], to=BOOL)
         return builder.add("ReduceMax", [builder.add("Where", [real, states, lowest]), builder.integers(1)], keepdims=0)
     row = builder.add("Unsqueeze", [_weights(builder, mask, mode), builder.integers(1)])
     summed = builder.add("Squeeze", [builder.add("MatMul", [row, states]), builder.integers(1)])
@@ -235,6 +234,4 @@ def _weights(builder: GraphBuilder, mask: str, mode: str) -> str:
     if mode == "weightedmean":
         return weighted
     last = builder.add("ReduceMax", [weighted, builder.integers(1)], keepdims=1)
-    return builder.add(
-        "Mul", [builder.add("Cast", [builder.add("Equal", [weighted, last])], to=TensorProto.FLOAT), mask]
-    )
+    return builder.add("Mul", [builder.add("Cast", [builder.add("Equal", [weighted, last])], to=FLOAT), mask])

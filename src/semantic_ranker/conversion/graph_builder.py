@@ -1,4 +1,4 @@
-"""ONNX graphs node by node, without torch: constants, products in float32 or int8, onnxruntime's fused operators.
+"""ONNX graphs node by node: constants, products in float32 or int8, onnxruntime's fused operators.
 
 int8 is one form that is right on every x86 CPU: unsigned activations and signed 7-bit weights with a scale a channel.
 CPUs without VNNI add pairs of 8-bit products in 16 bits, which overflow with 8-bit weights; on CPUs with VNNI or AMX
@@ -9,21 +9,20 @@ shape: relative error 0.22 from activations, 0.065 from 7-bit weights).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+
+from semantic_ranker.conversion import onnx_file
+from semantic_ranker.conversion.onnx_file import FLOAT, INT64
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from semantic_ranker_training.calibrated import InputStatistics
-
 RowNorm = Literal["none", "ff", "all"]
-Shape = tuple[str | int, ...]
+Shape = tuple[str | int, ...] | None
 OPSET = 18
 IR_VERSION = 10
 """What onnxruntime 1.21 opens."""
@@ -31,6 +30,18 @@ MICROSOFT = "com.microsoft"
 _WEIGHT_PEAK = 63
 _TABLE_PEAK = 127
 _LEAST = 1e-9
+
+
+class Rounding(Protocol):
+    """What is known of the inputs of one product, to round its weights by."""
+
+    def scale(self, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the divisors of the input's columns, float32 (in,), for a weight (in, out)."""
+
+    def codes(
+        self, weight: NDArray[np.float32], step: NDArray[np.float32], divisors: NDArray[np.float32], most: int
+    ) -> NDArray[np.int8]:
+        """Round a weight (in, out) to multiples of ``step`` (out,), at most ``most`` of them."""
 
 
 @dataclass(slots=True)
@@ -46,15 +57,15 @@ class GraphBuilder:
     """
 
     int8: bool = False
-    statistics: Sequence[InputStatistics] = ()
+    statistics: Sequence[Rounding] = ()
     products: list[str] = field(default_factory=list)
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-    constants: list[onnx.TensorProto] = field(default_factory=list)
+    nodes: list[bytes] = field(default_factory=list)
+    constants: list[list[bytes]] = field(default_factory=list)
 
     def constant(self, value: NDArray[np.generic]) -> str:
         """Store an array."""
         name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(onnx_file.tensor(value, name))
         return name
 
     def integers(self, *values: int) -> str:
@@ -68,7 +79,7 @@ class GraphBuilder:
         *,
         domain: str = "",
         name: str = "",
-        **attributes: Any,
+        **attributes: int | float,
     ) -> str:
         """Append a node with one result.
 
@@ -80,14 +91,14 @@ class GraphBuilder:
             attributes: Of the operator.
         """
         output = name or f"value_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [output], domain=domain, **attributes))
+        self.nodes.append(onnx_file.node(kind, inputs, [output], domain, attributes))
         return output
 
     def split(self, states: str, count: int, width: int) -> list[str]:
         """Cut the last axis into ``count`` parts of one width."""
         parts = [f"part_{len(self.nodes)}_{index}" for index in range(count)]
         sizes = self.integers(*[width] * count)
-        self.nodes.append(helper.make_node("Split", [states, sizes], parts, axis=-1))
+        self.nodes.append(onnx_file.node("Split", [states, sizes], parts, "", {"axis": -1}))
         return parts
 
     def first(self, states: str) -> str:
@@ -138,7 +149,7 @@ class GraphBuilder:
         scale = np.maximum(np.abs(table).max(1, keepdims=True), _LEAST) / _TABLE_PEAK
         codes = self.add("Gather", [self.constant(np.rint(table / scale).astype(np.int8)), ids])
         scales = self.add("Gather", [self.constant(scale.astype(np.float32)), ids])
-        return self.add("Mul", [self.add("Cast", [codes], to=TensorProto.FLOAT), scales])
+        return self.add("Mul", [self.add("Cast", [codes], to=FLOAT), scales])
 
     def layer_norm(self, states: str, weight: NDArray[np.float32], bias: NDArray[np.float32], epsilon: float) -> str:
         """Normalise the last axis."""
@@ -156,16 +167,17 @@ class GraphBuilder:
         safe = self.add("Max", [length, self.constant(np.asarray(least, np.float32))])
         return self.add("Div", [states, safe], name=name)
 
-    def model(self, name: str, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> onnx.ModelProto:
-        """Return the finished graph: int64 inputs, float32 outputs, each with its shape."""
-        graph = helper.make_graph(
-            self.nodes,
+    def model(self, name: str, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> bytes:
+        """Return the finished graph as a file: int64 inputs, float32 outputs, each with its shape; None leaves it open.
+
+        A graph may be finished several times, with other outputs.
+        """
+        return onnx_file.model(
             name,
-            [helper.make_tensor_value_info(of, TensorProto.INT64, shape) for of, shape in inputs.items()],
-            [helper.make_tensor_value_info(of, TensorProto.FLOAT, shape) for of, shape in outputs.items()],
+            self.nodes,
             self.constants,
+            [onnx_file.value_info(of, INT64, shape) for of, shape in inputs.items()],
+            [onnx_file.value_info(of, FLOAT, shape) for of, shape in outputs.items()],
+            opsets={"": OPSET, MICROSOFT: 1},
+            ir_version=IR_VERSION,
         )
-        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, producer_name="semantic-ranker")
-        model.ir_version = IR_VERSION
-        return model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import safetensors
 
 from semantic_ranker.errors import ModelLoadError
 
@@ -37,7 +38,8 @@ _RENAMED = (
     (".attention.attn.o.", ".attention.output.dense."),
     (".attention.LayerNorm.", ".attention.output.LayerNorm."),
 )
-_DTYPES = {"F32": np.float32, "F16": np.float16, "F64": np.float64}
+_DTYPES: dict[str, str] = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
+_LENGTH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,21 +157,46 @@ def read_safetensors(path: Path) -> dict[str, NDArray[np.float32]]:
         ModelLoadError: The file is absent or damaged.
     """
     try:
-        found = safetensors.deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+        content = memoryview(path.read_bytes())
     except OSError as error:
         raise ModelLoadError(f"Cannot read {path.name}: {error.strerror}.") from error
-    except Exception as error:  # a class of the compiled module
-        raise ModelLoadError(f"{path.name} is no complete safetensors file ({error}): copy it again.") from error
-    return {name: tensor for name, entry in found if (tensor := _array(entry)) is not None}
+    return tensors_of(content, path.name)
 
 
-def _array(entry: Mapping[str, Any]) -> NDArray[np.float32] | None:
-    data, shape = entry["data"], entry["shape"]
-    if entry["dtype"] == "BF16":
-        widened = np.frombuffer(data, np.uint16).astype(np.uint32) << 16
-        return widened.view(np.float32).reshape(shape)
-    kind = _DTYPES.get(entry["dtype"])
-    return None if kind is None else np.frombuffer(data, kind).astype(np.float32).reshape(shape)
+def tensors_of(content: bytes | memoryview, name: str) -> dict[str, NDArray[np.float32]]:
+    """Do what `read_safetensors` does with the bytes of a file.
+
+    The format (https://github.com/huggingface/safetensors#format): the length of a JSON header in eight bytes, the
+    header with type, shape and place of each tensor, then the tensors.
+
+    Raises:
+        ModelLoadError: The bytes are damaged.
+    """
+    view = memoryview(content)
+    try:
+        size = int.from_bytes(view[:_LENGTH_BYTES], "little")
+        header, data = json.loads(bytes(view[_LENGTH_BYTES : _LENGTH_BYTES + size])), view[_LENGTH_BYTES + size :]
+        entries = {key: entry for key, entry in header.items() if key != "__metadata__"}
+        if max((entry["data_offsets"][1] for entry in entries.values()), default=0) != len(data):
+            raise ValueError("it ends too early or too late")
+        return {key: tensor for key, entry in entries.items() if (tensor := _array(entry, data)) is not None}
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise ModelLoadError(f"{name} is no complete safetensors file ({error}): copy it again.") from error
+
+
+def _array(entry: Mapping[str, Any], data: memoryview) -> NDArray[np.float32] | None:
+    kind, shape = entry["dtype"], [int(size) for size in entry["shape"]]
+    if kind not in _DTYPES:
+        return None
+    first, last = entry["data_offsets"]
+    if not 0 <= first <= last <= len(data):
+        raise ValueError("a tensor lies outside the file")
+    stored = np.frombuffer(data[first:last], _DTYPES[kind])
+    if stored.size != math.prod(shape):
+        raise ValueError("a tensor has another size than its shape")
+    if kind == "BF16":  # the upper half of a float32
+        return (stored.astype(np.uint32) << 16).view(np.float32).reshape(shape)
+    return stored.astype(np.float32).reshape(shape)
 
 
 def _renamed(name: str) -> str:

@@ -1,0 +1,1 @@
+"""From the weights of BERT-like models to ONNX graphs, without torch and without the onnx package."""
