@@ -4,12 +4,14 @@ from semantic_ranker._extras import requires_extra
 
 with requires_extra("llama-index"):
     from semantic_ranker_llama_index.embeddings import SemanticEmbedding
+    from semantic_ranker_llama_index.llm import LlamaIndexLLM
     from semantic_ranker_llama_index.passages import LlamaIndexFirstStage, PassageIndexRetriever
     from semantic_ranker_llama_index.rerank import SemanticRerank
     from semantic_ranker_llama_index.retriever import SemanticRerankRetriever
 
 __all__ = [
     "LlamaIndexFirstStage",
+    "LlamaIndexLLM",
     "PassageIndexRetriever",
     "SemanticEmbedding",
     "SemanticRerank",

@@ -27,12 +27,14 @@ class Context:
         passages: Those that are in it, in the order of their numbers; an answer's ``[2]`` is the second.
         tokens: As they were counted.
         cut: Whether the last one is not whole.
+        texts: What is in it of each passage.
     """
 
     text: str
     passages: tuple[RankedPassage, ...]
     tokens: int
     cut: bool
+    texts: tuple[str, ...] = ()
 
 
 def build_context(
@@ -61,6 +63,7 @@ def build_context(
     if max_tokens is not None and (isinstance(max_tokens, bool) or not isinstance(max_tokens, int) or max_tokens < 1):
         raise InvalidInputError(f"Expected max_tokens to be an int of 1 or more, got {max_tokens!r}.")
     parts: list[str] = []
+    bodies: list[str] = []
     kept: list[RankedPassage] = []
     used, cut = 0, False
     for item, text in _distinct(results):
@@ -75,11 +78,12 @@ def build_context(
                     break
                 cut = True
         parts.append(head + body)
+        bodies.append(body)
         kept.append(item)
         used = count(separator.join(parts))
         if cut:
             break
-    return Context(separator.join(parts), tuple(kept), used, cut)
+    return Context(separator.join(parts), tuple(kept), used, cut, tuple(bodies))
 
 
 def cut_at_sentence(text: str, max_tokens: int, count: Callable[[str], int] = estimate_tokens) -> str:

@@ -16,7 +16,9 @@
         ├── EmbeddingError                        no way is left to embed texts; the causes are in the message
         │   └── EmbedderContractError             vectors of a wrong number, dimension or value; `.indices` says where
         ├── ExportParityError                     an exported model that does not score like its source
+        ├── CollapseError                         a training run whose embeddings become all the same
         ├── SpaceMismatchError                    vectors of two embedding spaces about to be mixed
+        ├── LLMError                              a language model that gave no answer
         ├── VectorStoreError                      a store of vectors refused, or cannot be reached
         └── CacheError                            a cache that was configured wrongly
 
@@ -139,6 +141,10 @@ class EmbedderContractError(EmbeddingError):
         return type(self), (str(self), self.indices)
 
 
+class CollapseError(SemanticRankerError):
+    """A training run whose embeddings become all the same; the message says what to change."""
+
+
 class SpaceMismatchError(SemanticRankerError):
     """Vectors of two embedding spaces were about to be mixed.
 
@@ -156,6 +162,10 @@ class SpaceMismatchError(SemanticRankerError):
 
 class VectorStoreError(SemanticRankerError):
     """A store of vectors refused a request, or cannot be reached."""
+
+
+class LLMError(SemanticRankerError):
+    """A language model gave no answer: it refused, was not reached, was late, or said something else."""
 
 
 class CacheError(SemanticRankerError):

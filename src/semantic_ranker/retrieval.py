@@ -95,6 +95,15 @@ class Retrieval(Sequence[RankedPassage]):
     def __iter__(self) -> Iterator[RankedPassage]:
         return iter(self.results)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the query, its results with their passages, times and ``degraded``, as JSON values."""
+        results = [
+            {"rank": place, "score": item.score, "first_rank": item.first_rank, **item.passage.to_dict()}
+            for place, item in enumerate(self, start=1)
+        ]
+        times = {name: round(value, 3) for name, value in self.latency_ms.items()}
+        return {"query": self.query, "degraded": self.degraded, "latency_ms": times, "results": results}
+
     def to_pipeline_result(self) -> PipelineResult:
         """Return what `PipelineEvaluator` measures stage by stage."""
         from semantic_ranker.evaluation.results import PipelineResult

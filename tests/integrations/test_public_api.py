@@ -96,6 +96,7 @@ SIGNATURES = {
 def test_exported_names():
     assert langchain.__all__ == [
         "LangChainFirstStage",
+        "LangChainLLM",
         "PassageIndexRetriever",
         "SemanticCrossEncoder",
         "SemanticEmbeddings",
@@ -104,6 +105,7 @@ def test_exported_names():
     ]
     assert llama_index.__all__ == [
         "LlamaIndexFirstStage",
+        "LlamaIndexLLM",
         "PassageIndexRetriever",
         "SemanticEmbedding",
         "SemanticRerank",

@@ -110,7 +110,7 @@ def _query(options: argparse.Namespace) -> int:
         return 0
     found = pipeline.retrieve(options.query, options.top_k, where=where)
     if options.json:
-        print(json.dumps(_shown(found), indent=2))
+        print(json.dumps(found.to_dict(), indent=2))
     else:
         _print_results(found)
     return 0
@@ -130,19 +130,6 @@ def _where(text: str | None) -> dict[str, Any] | None:
     if not isinstance(found, dict):
         raise InvalidInputError(f"Expected an object for --where, got {text!r}.")
     return found
-
-
-def _shown(found: Retrieval) -> dict[str, Any]:
-    results = [
-        {"rank": place, "score": item.score, "first_rank": item.first_rank, **item.passage.to_dict()}
-        for place, item in enumerate(found, start=1)
-    ]
-    return {
-        "query": found.query,
-        "degraded": found.degraded,
-        "latency_ms": {name: round(value, 3) for name, value in found.latency_ms.items()},
-        "results": results,
-    }
 
 
 def _print_results(found: Retrieval) -> None:
