@@ -18,6 +18,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "long_text": ("truncate", "windows"),
     "on_error": ("raise", "skip"),
     "other_languages": ("keep_order", "score"),
+    "mode": ("full", "cascade"),
 }
 # Four specials, and room for a few tokens of query and text.
 DEFAULT_CACHE_BYTES = 64_000_000
@@ -44,6 +45,7 @@ class Options:
     other_languages: Literal["keep_order", "score"] = "keep_order"
     cache_bytes: int = DEFAULT_CACHE_BYTES
     states: str | None = None
+    mode: Literal["full", "cascade"] = "full"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

@@ -22,6 +22,8 @@ import numpy as np
 
 from semantic_ranker._machine import default_threads
 from semantic_ranker.backends import open_backend
+from semantic_ranker.cascade.selection import CascadeSettings, cascade_of
+from semantic_ranker.conversion.first_load import with_graphs
 from semantic_ranker.errors import InvalidInputError, ScoreCountError
 from semantic_ranker.model_folder import SEGMENT_HEAD, ModelFolder, resolve
 from semantic_ranker.tokenization import EncodedPair, PairTokenizer, pad
@@ -67,6 +69,10 @@ class Scorer(Protocol):
     def max_length(self) -> int:
         """Tokens of one input."""
 
+    @property
+    def cascade(self) -> CascadeSettings | None:
+        """How far the model's first pass is trusted; None where none was fitted."""
+
     def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:
         """Return one `Scored` a text, in the order of the texts of each query."""
 
@@ -81,6 +87,7 @@ class Engine:
         backend: From model inputs to logits.
         fingerprint: Sha256 of weights, tokenizer and settings.
         max_length: Tokens of one input.
+        cascade: See `Scorer`.
     """
 
     settings: ModelSettings
@@ -88,6 +95,7 @@ class Engine:
     backend: Backend
     fingerprint: str
     max_length: int
+    cascade: CascadeSettings | None = None
 
     @classmethod
     def load(cls, folder: ModelFolder, options: Options) -> Engine:
@@ -109,7 +117,7 @@ class Engine:
         )
         parts = [weights, file.sha256, folder.config.sha256, backend.name]
         parts += [settings.layout, str(max_length), str(settings.max_query_tokens)]
-        return cls(settings, tokenizer, backend, digest(parts), max_length)
+        return cls(settings, tokenizer, backend, digest(parts), max_length, cascade_of(folder.manifest))
 
     def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:
         """Return one `Scored` a text, in the order of the texts of each query.
@@ -195,6 +203,8 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
         ModelLoadError: The model is absent, damaged or refused.
     """
     path = resolve(options.model, options.precision)
+    if options.backend != "torch":
+        path = with_graphs(path, options.precision)
     states = options.states and _last_shard(options.states)
     key = (_state_of(path), options.precision, options.backend, options.max_length, options.cache_bytes, states)
     with _locks.setdefault(key, threading.Lock()):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from semantic_ranker.model_folder import Precision
+    from semantic_ranker.score_cache import PairCache
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,11 @@ class CrossEncoder:
             fraction of a millisecond; others ignore it. A passage of 130 tokens takes 52 kB; 0 keeps none.
         states: Folder that `precompute` wrote with the same model and ``max_length``, or None. It is mapped, so
             processes share its memory; texts that it lacks are encoded when they come.
+        mode: How `rank` finds the first ``top_k``: ``full`` scores all texts; ``cascade`` compares words and static
+            vectors first, and scores only those that can still enter the top. What that loses was measured when the
+            cascade was fitted, and stands in the model's manifest. Without ``top_k`` all texts are scored.
+        score_cache: Keeps scores of pairs between calls, such as `semantic_ranker.cache.TieredCache` with
+            ``codec="fp32"``; None keeps none.
 
     Raises:
         InvalidInputError: An option is not one of these.
@@ -77,6 +83,8 @@ class CrossEncoder:
         other_languages: Literal["keep_order", "score"] = "keep_order",
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         states: str | os.PathLike[str] | None = None,
+        mode: Literal["full", "cascade"] = "full",
+        score_cache: PairCache | None = None,
     ) -> None:
         self._options = Options(
             model=path_of(model),
@@ -91,7 +99,9 @@ class CrossEncoder:
             other_languages=other_languages,
             cache_bytes=cache_bytes,
             states=folder_of(states),
+            mode=mode,
         )
+        self._score_cache = None if score_cache is None else _checked_cache(score_cache)
         self._engine: Scorer | None = None
 
     def score(self, query: str, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -185,7 +195,9 @@ class CrossEncoder:
         texts = items_of("documents", documents)
         if (language := self._foreign(query, texts)) is not None:
             return self._as_they_came(texts, top_k, f"language {language}")
-        kept = [(index, item) for index, item in enumerate(self._score([query], [texts])[0]) if item is not None]
+        scored = self._cascade(query, texts, top_k) if self._options.mode == "cascade" and top_k else None
+        found = enumerate(self._score([query], [texts])[0]) if scored is None else scored
+        kept = [(index, item) for index, item in found if item is not None]
         if not kept:
             return []
         logits = np.asarray([item.logit for _, item in kept], dtype=np.float32)
@@ -201,6 +213,20 @@ class CrossEncoder:
             )
             for place in order(logits, top_k)
         ]
+
+    def _cascade(self, query: str, texts: list[str], top_k: int) -> list[tuple[int, Scored | None]] | None:
+        """Return what the model says of the texts that can enter the top, in input order; None to score all."""
+        skipped = self._skip(texts)
+        rows = [index for index in range(len(texts)) if index not in skipped]
+        if len(rows) <= top_k:
+            return None
+        from semantic_ranker.cascade.use import cascaded
+
+        def score(chosen: Sequence[int]) -> list[Scored | None]:
+            return self._score([query], [[texts[rows[place]] for place in chosen]])[0]
+
+        found = cascaded(self._open(), query, [texts[row] for row in rows], top_k, score)
+        return sorted((rows[place], item) for place, item in found.items())
 
     def _foreign(self, query: str, texts: list[str]) -> str | None:
         if not texts or self._options.other_languages == "score":
@@ -285,11 +311,21 @@ class CrossEncoder:
         if not any(good):
             return [[None] * len(texts) for texts in groups]
         results: list[list[Scored | None]] = []
-        for texts, bad, found in zip(groups, skipped, self._open().score(queries, good, self._options), strict=True):
+        for texts, bad, found in zip(groups, skipped, self._scored(queries, good), strict=True):
             scores = iter(found)
             results.append([None if index in bad else next(scores) for index in range(len(texts))])
             check_finite(np.asarray([item.logit if item else 0.0 for item in results[-1]], dtype=np.float32))
         return results
+
+    def _scored(self, queries: list[str], groups: list[list[str]]) -> list[list[Scored]]:
+        def compute(asked: list[str], texts: list[list[str]]) -> list[list[Scored]]:
+            return self._open().score(asked, texts, self._options)
+
+        if self._score_cache is None:
+            return compute(queries, groups)
+        from semantic_ranker.score_cache import cached_scores
+
+        return cached_scores(self._score_cache, self.fingerprint, queries, groups, compute)
 
     def _skip(self, texts: Sequence[object]) -> AbstractSet[int]:
         """Return the positions of the texts to leave out, or raise for the first of them."""
@@ -360,7 +396,7 @@ class CrossEncoder:
         self.close()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_options": self._options, "_engine": None}
+        return {"_options": self._options, "_score_cache": self._score_cache, "_engine": None}
 
     def __repr__(self) -> str:
         return f"CrossEncoder({', '.join(f'{name}={value!r}' for name, value in self._options.changed().items())})"
@@ -371,6 +407,12 @@ def _checked(texts: Iterable[str]) -> Iterator[str]:
         if not isinstance(text, str):
             raise InvalidInputError(f"Expected a str at index {index}, got {type(text).__name__}.", index)
         yield text
+
+
+def _checked_cache(cache: PairCache) -> PairCache | None:
+    from semantic_ranker.score_cache import checked_cache
+
+    return checked_cache(cache)
 
 
 def _logits(scored: Sequence[Scored | None]) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semantic_ranker._arguments import Options
+    from semantic_ranker.cascade.selection import CascadeSettings
 
 
 def shared_words(query: str, text: str) -> float:
@@ -49,6 +50,7 @@ class _FakeScorer:
     backend: FakeBackend = field(default_factory=FakeBackend)
     fingerprint: str = hashlib.sha256(b"fake").hexdigest()
     max_length: int = 512
+    cascade: CascadeSettings | None = None
     calls: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:

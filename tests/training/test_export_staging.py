@@ -1,7 +1,7 @@
 import pytest
 
+from semantic_ranker._staging import staged_folder
 from semantic_ranker.errors import InvalidInputError
-from semantic_ranker_training.staging import staged_folder
 
 
 def test_folder_appears_whole_at_the_end(tmp_path):

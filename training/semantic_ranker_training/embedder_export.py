@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from semantic_ranker._extras import requires_extra
-from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
-from semantic_ranker.conversion.encoder_graph import embedder_graph
-from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
+from semantic_ranker._settings import MANIFEST
+from semantic_ranker._staging import file_entries, staged_folder
+from semantic_ranker.conversion.embedder import (
+    config_of,
+    copy_files,
+    manifest_of,
+    normalizes,
+    opened_graph,
+    tokenizer_of,
+    write_graphs,
+)
+from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like
 from semantic_ranker.conversion.sample_pairs import built_in_texts
 from semantic_ranker.conversion.vector_parity import VectorReport, Vectors, measure_vectors
-from semantic_ranker.embedding.folder import KIND, EmbedderFolder
-from semantic_ranker.embedding.onnx import OnnxEmbedder
-from semantic_ranker.embedding.texts import TextTokenizer
+from semantic_ranker.embedding.folder import EmbedderFolder
 from semantic_ranker.errors import ModelLoadError
-from semantic_ranker.model_folder import VerifiedFile, sha256
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions, Precision, check_apart, check_precisions
 from semantic_ranker_training.export_report import ExportReport, Variant
 from semantic_ranker_training.export_timing import interleaved
 from semantic_ranker_training.half import write_fp16
-from semantic_ranker_training.manifest import file_entries, write_manifest
+from semantic_ranker_training.manifest import write_manifest
 from semantic_ranker_training.quality_gate import QualityGate, QualityReport, measure_quality
-from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:
     import os
@@ -37,18 +41,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _WEIGHTS = "model.safetensors"
-_FILES = (
-    "config.json",
-    _WEIGHTS,
-    "modules.json",
-    "config_sentence_transformers.json",
-    "sentence_bert_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-)
-_OPERATORS = {"Tanh": "Tanh", "Identity": "Identity", "ReLU": "Relu", "GELU": "Gelu", "Sigmoid": "Sigmoid"}
-_BATCHED = 4096
 _TIMED = 12
 
 
@@ -89,17 +81,17 @@ def export_embedder(
     asked = options or ExportOptions()
     opened = _open(Path(source), name)
     with staged_folder(Path(out), overwrite=overwrite) as folder:
-        _copy(opened, folder)
+        copy_files(opened, folder)
         torch = _write_graphs(opened, folder, precisions, asked.row_norm)
         chosen = list(built_in_texts() if texts is None else texts)
         parity, variants = _compare(opened, folder, chosen, torch)
-        weights = sha256((folder / _WEIGHTS).read_bytes())
+        weights = opened.weights_sha256()
         quality = _quality(opened, folder, parity, asked.gate)
         for unwanted in () if "fp32" in precisions else (GRAPHS["fp32"], _WEIGHTS):
             (folder / unwanted).unlink()
         (folder / "README.md").write_text(_card(opened.settings, parity, precisions), encoding="utf-8")
         report = ExportReport(folder=Path(out), size_bytes={}, parity=parity, variants=variants, quality=quality)
-        write_manifest(folder, _manifest(folder, opened, parity, weights) | {"export": report.facts()})
+        write_manifest(folder, manifest_of(folder, opened, parity, weights) | {"export": report.facts()})
         report = report.sized({of: int(entry["bytes"]) for of, entry in file_entries(folder).items()})
     logger.info("wrote %s: %d files, %.1f MB", report.folder.name, len(report.size_bytes), report.megabytes)
     return report
@@ -107,7 +99,7 @@ def export_embedder(
 
 def _open(source: Path, name: str | None) -> EmbedderFolder:
     opened = EmbedderFolder.open(source, name)
-    config = _config(opened)
+    config = config_of(opened)
     if any(str(of).endswith(("ForSequenceClassification", "CrossEncoder")) for of in config.get("architectures") or ()):
         raise ModelLoadError(
             f"Expected a bi-encoder in {str(source)!r}, got {config['architectures'][0]}, which scores pairs: export "
@@ -126,41 +118,14 @@ def _open(source: Path, name: str | None) -> EmbedderFolder:
     return opened
 
 
-def _config(opened: EmbedderFolder) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(opened.files.config.content)
-    return found
-
-
-def _copy(opened: EmbedderFolder, folder: Path) -> None:
-    source = opened.files.path
-    listed = None if opened.files.manifest is None else opened.files.manifest.get("files", {})
-    modules = source.glob("[0-9]_*/*")
-    inner = [path.relative_to(source).as_posix() for path in modules if path.suffix in (".json", ".safetensors")]
-    for name in (*_FILES, *sorted(inner)):
-        if (source / name).is_file() and (listed is None or name in listed):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_bytes(opened.files.read(name).content)
-
-
 def _write_graphs(opened: EmbedderFolder, folder: Path, precisions: Sequence[str], row_norm: RowNorm) -> Vectors:
     """Write the graphs; return the source in torch to compare with."""
     (folder / "onnx").mkdir()
-    config, settings = _config(opened), opened.settings
+    config = config_of(opened)
     if not is_bert_like(config):
         return _write_traced(opened, folder, precisions, row_norm)
     weights = EncoderWeights.read(config, folder / _WEIGHTS)
-    dense = [_dense(folder / path) for path in settings.dense]
-    for precision in ("fp32", *(["int8"] if "int8" in precisions else [])):
-        logger.info("building %s in %s", settings.name, precision)
-        graph = embedder_graph(
-            weights,
-            pooling=settings.pooling,
-            dense=dense,
-            normalize=_normalizes(opened),
-            int8=precision == "int8",
-            row_norm=row_norm,
-        )
-        (folder / GRAPHS[precision]).write_bytes(graph)
+    write_graphs(opened, weights, folder, ("fp32", *precisions), row_norm=row_norm)
     if "fp16" in precisions:
         write_fp16(folder / GRAPHS["fp32"], folder / GRAPHS["fp16"])
     return _torch(opened, folder)
@@ -170,54 +135,26 @@ def _write_traced(opened: EmbedderFolder, folder: Path, precisions: Sequence[str
     with requires_extra("training"):
         from semantic_ranker_training.traced_embedder import write_traced
     reference = _torch(opened, folder)
-    write_traced(folder, opened.settings, _normalizes(opened), precisions, row_norm)
+    write_traced(folder, opened.settings, normalizes(opened), precisions, row_norm)
     if "fp16" in precisions:
         write_fp16(folder / GRAPHS["fp32"], folder / GRAPHS["fp16"])
     return reference
 
 
-def _normalizes(opened: EmbedderFolder) -> bool:
-    modules = opened.files.path / "modules.json"
-    return not modules.is_file() or "Normalize" in modules.read_text(encoding="utf-8")
-
-
-def _dense(folder: Path) -> tuple[Mapping[str, Any], str]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        operator = _OPERATORS[str(config.get("activation_function", "Tanh")).rpartition(".")[2]]
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelLoadError(f"Cannot open the linear layer {folder.name}: {error!r}.") from error
-    tensors = read_safetensors(folder / _WEIGHTS)
-    if "linear.weight" not in tensors:
-        raise ModelLoadError(f"Expected linear.weight in {folder.name}/{_WEIGHTS}, got {', '.join(tensors) or 'none'}.")
-    return tensors, operator
-
-
 def _torch(opened: EmbedderFolder, folder: Path) -> Vectors:
     with requires_extra("training"):
         from semantic_ranker.backends.torch_embedder import TorchEmbedder
-    return TorchEmbedder(folder, _tokenizer(opened.settings, folder), opened.settings)
-
-
-def _tokenizer(settings: EmbedderSettings, folder: Path) -> TextTokenizer:
-    content = (folder / "tokenizer.json").read_bytes()
-    return TextTokenizer(content, max_length=settings.max_length, lower_case=settings.lower_case)
+    return TorchEmbedder(folder, tokenizer_of(opened.settings, folder), opened.settings)
 
 
 def _compare(
     opened: EmbedderFolder, folder: Path, texts: Sequence[str], torch: Vectors
 ) -> tuple[VectorReport, tuple[Variant, ...]]:
-    def graph(precision: str, budget: int | None = None) -> OnnxEmbedder:
-        path = folder / GRAPHS[precision]
-        file = VerifiedFile(path, path.read_bytes(), "")
-        settings = replace(opened.settings, normalize=False)  # what the graph itself gives
-        tokenizer = _tokenizer(settings, folder)
-        return OnnxEmbedder(file, tokenizer, settings, precision=precision, threads=1, token_budget=budget)
-
     written = {precision: name for precision, name in GRAPHS.items() if (folder / name).is_file()}
-    graphs = {precision: graph(precision) for precision in written}
+    graphs = {kind: opened_graph(opened.settings, folder, name) for kind, name in written.items()}
+    batched = opened_graph(opened.settings, folder, GRAPHS["fp32"], batched=True)
     logger.info("comparing torch and ONNX on %d texts", len(texts))
-    parity = measure_vectors(texts, torch, graphs, graph("fp32", _BATCHED)).check()
+    parity = measure_vectors(texts, torch, graphs, batched).check()
     timed = texts[:_TIMED]
     times = interleaved({name: _runs(of, timed) for name, of in {"torch": torch, **graphs}.items()})
     agreement = {"fp32": parity.fp32_min_cosine, "fp16": parity.fp16_min_cosine, "int8": parity.int8_mean_cosine}
@@ -243,30 +180,10 @@ def _quality(
     if gate is None:
         return None
     # The runtime opens the folder as a user will; this manifest is replaced when all figures are known.
-    write_manifest(folder, _manifest(folder, opened, parity, ""))
+    write_manifest(folder, manifest_of(folder, opened, parity, ""))
     smaller: tuple[Precision, ...] = ("int8", "fp16")
     precisions = [kind for kind in smaller if (folder / GRAPHS[kind]).is_file()]
     return measure_quality(gate, folder, precisions, kind="embedder").check(accept_loss=gate.accept_loss)
-
-
-def _manifest(folder: Path, opened: EmbedderFolder, parity: VectorReport, weights: str) -> dict[str, Any]:
-    settings, known = opened.settings, opened.files.manifest or {}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": KIND,
-        "name": settings.name,
-        "version": str(known.get("version", "1.0.0")),
-        "base_model": str(known.get("base_model") or _config(opened).get("_name_or_path") or settings.name),
-        "license": str(known.get("license", "unknown")),
-        "dim": parity.dim,
-        "max_length": settings.max_length,
-        "pooling": list(settings.pooling),
-        "languages": list(settings.languages),
-        "matryoshka": list(settings.matryoshka),
-        "weights_sha256": weights,
-        "files": file_entries(folder),
-        "parity": parity.to_dict(),
-    }
 
 
 def _card(settings: EmbedderSettings, parity: VectorReport, precisions: Sequence[str]) -> str:

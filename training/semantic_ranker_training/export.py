@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semantic_ranker import CrossEncoder
+from semantic_ranker._staging import file_entries, staged_folder
 from semantic_ranker.backends.onnx import OnnxBackend
 from semantic_ranker.backends.torch import InteractionCrossEncoder
 from semantic_ranker.conversion.parity import ParityReport, measure_parity
@@ -23,11 +24,10 @@ from semantic_ranker_training.export_graphs import write_graphs
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions, Precision, check_apart, check_precisions
 from semantic_ranker_training.export_report import ExportReport, Variant
 from semantic_ranker_training.export_timing import time_scorers
-from semantic_ranker_training.manifest import ModelMetadata, build_manifest, file_entries, write_manifest
+from semantic_ranker_training.manifest import ModelMetadata, build_manifest, write_manifest
 from semantic_ranker_training.origin import WEIGHTS, Origin
 from semantic_ranker_training.quality_gate import QualityReport, measure_quality
 from semantic_ranker_training.segments import SegmentScorer, has_segments, write_segments
-from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:
     import os

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
+from semantic_ranker._staging import file_entries
 from semantic_ranker.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -168,17 +168,6 @@ def build_manifest(
         "parity": dict(parity),
         "training": dict(metadata.training),
     }
-
-
-def file_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return ``{relative path: {"sha256", "bytes"}}`` of every file below a folder but the manifest."""
-    entries = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != MANIFEST:
-            content = path.read_bytes()
-            entries[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    return entries
 
 
 def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ranker._files import StrPath
+from semantic_ranker._staging import file_entries, staged_folder
 from semantic_ranker.errors import ExportParityError, InvalidInputError
 from semantic_ranker_training.config import Recipe, recipe_of_values
 from semantic_ranker_training.cross_encoder import CrossEncoderTrainer, TrainingResult
@@ -21,9 +22,8 @@ from semantic_ranker_training.data import Group, read_groups, split_groups, writ
 from semantic_ranker_training.data.synthetic import synthetic_groups
 from semantic_ranker_training.export import export_model
 from semantic_ranker_training.known_base import of_base
-from semantic_ranker_training.manifest import Metric, ModelMetadata, file_entries
+from semantic_ranker_training.manifest import Metric, ModelMetadata
 from semantic_ranker_training.recipe import KIND, SYNTHETIC, TINY, CrossEncoderRecipe, recipe_values
-from semantic_ranker_training.staging import staged_folder
 
 logger = logging.getLogger(__name__)
 

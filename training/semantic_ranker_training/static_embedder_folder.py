@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from semantic_ranker._settings import SCHEMA_VERSION
+from semantic_ranker._staging import file_entries, staged_folder
 from semantic_ranker.backends.static import KIND, SCALES, VECTORS, StaticBackend
-from semantic_ranker_training.manifest import ModelMetadata, file_entries, write_manifest
-from semantic_ranker_training.staging import staged_folder
+from semantic_ranker_training.manifest import ModelMetadata, write_manifest
 from semantic_ranker_training.static_embedder_card import static_card
 
 if TYPE_CHECKING:

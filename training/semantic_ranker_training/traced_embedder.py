@@ -27,10 +27,13 @@ _TRACED = ("mean", "cls", "max", "mean_sqrt_len_tokens")
 class _Sentence(nn.Module):
     """Encoder, pooling, linear layers and normalisation in one."""
 
-    def __init__(self, encoder: nn.Module, dense: Sequence[nn.Module], pooling: Sequence[str], normalize: bool) -> None:
+    def __init__(
+        self, encoder: nn.Module, dense: Sequence[tuple[nn.Module, bool]], pooling: Sequence[str], normalize: bool
+    ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.dense = nn.ModuleList(dense)
+        self.dense = nn.ModuleList(layer for layer, _ in dense)
+        self.unit_inputs = [of_unit for _, of_unit in dense]
         self.pooling = tuple(pooling)
         self.normalize = normalize
 
@@ -45,8 +48,8 @@ class _Sentence(nn.Module):
         states = self.encoder(input_ids=input_ids, attention_mask=attention_mask, **types).last_hidden_state
         mask = attention_mask[..., None].to(states.dtype)
         vector = torch.cat([_pooled(states, mask, mode) for mode in self.pooling], dim=-1)
-        for layer in self.dense:
-            vector = layer(vector)
+        for layer, of_unit in zip(self.dense, self.unit_inputs, strict=True):
+            vector = layer(nn.functional.normalize(vector, dim=-1) if of_unit else vector)
         return nn.functional.normalize(vector, dim=-1) if self.normalize else vector
 
 
@@ -73,7 +76,8 @@ def write_traced(
     if getattr(encoder.config, "is_encoder_decoder", False):
         kind = getattr(encoder.config, "model_type", "another")
         raise ModelLoadError(f"Expected an encoder, got {kind}, an encoder with a decoder: use its encoder alone.")
-    model = _Sentence(encoder, [_dense(folder / path) for path in settings.dense], settings.pooling, normalize).eval()
+    dense = [(_dense(folder / path), path in settings.unit_inputs) for path in settings.dense]
+    model = _Sentence(encoder, dense, settings.pooling, normalize).eval()
     types = "token_type_ids" in encoder.forward.__code__.co_varnames
     limit, output = settings.length_limit, "sentence_embedding"
     export_graph(with_row_linear(model), folder / GRAPHS["fp32"], token_types=types, max_length=limit, output=output)

@@ -86,10 +86,24 @@ class StaticBackend:
         _check_texts(texts)
         found = np.empty((len(texts), self.dim), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
-            part = [self._head(text) for text in texts[start : start + _TEXTS_AT_ONCE]]
-            for row, ids in enumerate(self._words.encode(part), start):
-                found[row] = self._vector(ids[: self.max_length])
+            for row, ids in enumerate(self._encode(texts[start : start + _TEXTS_AT_ONCE]), start):
+                found[row] = self._vector(ids)
         return found
+
+    def tokens(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int64]], NDArray[np.float32]]:
+        """Return the ids of the tokens that are read of each text, int64 (n_tokens,) each, and the texts' vectors."""
+        _check_texts(texts)
+        found = self._encode(texts)
+        vectors = np.stack([self._vector(ids) for ids in found]) if found else np.empty((0, self.dim), np.float32)
+        return [np.asarray(ids, np.int64) for ids in found], vectors
+
+    def _encode(self, texts: Sequence[str]) -> list[list[int]]:
+        return [ids[: self.max_length] for ids in self._words.encode([self._head(text) for text in texts])]
+
+    @property
+    def codes(self) -> NDArray[np.int8]:
+        """Directions of the token vectors, int8 (vocabulary, dim): times a scale a token, they are the vectors."""
+        return self._vectors
 
     def _head(self, text: str) -> str:
         return _SURROGATES.sub("\ufffd", text[: self.max_length * CHARACTERS_PER_TOKEN])

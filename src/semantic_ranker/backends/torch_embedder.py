@@ -65,7 +65,7 @@ class TorchEmbedder:
         except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
             raise ModelLoadError(f"{folder.name} cannot be put on {device} ({error}): use device='cpu'.") from error
         self._takes_types = "token_type_ids" in self._model.forward.__code__.co_varnames
-        self._dense = [_dense(folder / path).to(device) for path in settings.dense]
+        self._dense = [(_dense(folder / path).to(device), path in settings.unit_inputs) for path in settings.dense]
         self.dim = len(self.run(["a"])[0])
         tokenizer.truncated = 0
 
@@ -97,7 +97,8 @@ class TorchEmbedder:
                 tensors = {name: torch.from_numpy(array).to(self.device) for name, array in feeds.items()}
                 states: Tensor = self._model(**tensors).last_hidden_state
                 vectors = pool(states.float().cpu().numpy(), mask, self._settings.pooling)
-                for layer in self._dense:
+                for layer, of_unit in self._dense:
+                    vectors = normalized(vectors) if of_unit else vectors
                     vectors = layer(torch.from_numpy(vectors).to(self.device)).float().cpu().numpy()
         except torch.OutOfMemoryError as error:
             raise MemoryError(f"{ids.shape} tokens do not fit into the memory of {self.device}") from error

@@ -24,12 +24,14 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, "NDArray[np.float32]"]
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
 # Layers of the head by family: names of its first and second linear layer, and what is between them.
-_HEADS = {
+HEADS = {
     "bert": ("pooler.dense", "classifier", "Tanh"),
     "distilbert": ("pre_classifier", "classifier", "Relu"),
     "electra": ("classifier.dense", "classifier.out_proj", "Gelu"),
 }
-_USUAL_HEAD = ("classifier.dense", "classifier.out_proj", "Tanh")
+UNIT = "Unit"
+"""A layer that gives vectors length 1, between linear ones."""
+USUAL_HEAD = ("classifier.dense", "classifier.out_proj", "Tanh")
 
 
 def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: RowNorm = "ff") -> bytes:
@@ -49,7 +51,7 @@ def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: Row
     """
     graph = _Graph(weights, int8=int8, row_norm=row_norm)
     states = graph.builder.add("Squeeze", [graph.encode(first_only=True), graph.builder.integers(1)])
-    inner, outer, activation = _HEADS.get(weights.family, _USUAL_HEAD)
+    inner, outer, activation = HEADS.get(weights.family, USUAL_HEAD)
     graph.builder.add(
         "Identity", [_head(graph.builder, weights.tensors, states, (inner, outer, activation))], name="logits"
     )
@@ -71,7 +73,8 @@ def embedder_graph(
         weights: The encoder.
         pooling: ``cls``, ``mean``, ``max``, ``mean_sqrt_len_tokens``, ``weightedmean`` or ``lasttoken``; several are
             concatenated.
-        dense: Layers after the pooling: tensors ``linear.weight``, perhaps ``linear.bias``, and an ONNX operator.
+        dense: Layers after the pooling: tensors ``linear.weight``, perhaps ``linear.bias``, and an ONNX operator; no
+            tensors and `UNIT` give vectors length 1.
         normalize: Whether vectors get length 1.
         int8: As for `reranker_graph`.
         row_norm: As for `reranker_graph`.
@@ -87,6 +90,9 @@ def embedder_graph(
     vector = vectors[0] if len(vectors) == 1 else builder.add("Concat", vectors, axis=-1)
     width = weights.width * len(vectors)
     for tensors, activation in dense:
+        if activation == UNIT:
+            vector = builder.unit(vector)
+            continue
         vector = builder.linear(vector, tensors["linear.weight"], tensors.get("linear.bias"))
         vector = builder.add(activation, [vector])
         width = len(tensors["linear.weight"])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from semantic_ranker._extras import requires_extra
+from semantic_ranker.conversion.embedder import is_convertible
 from semantic_ranker.embedding import sources
 from semantic_ranker.embedding.backend import OpenedBackend, TextBackend
 from semantic_ranker.embedding.decision import PrecisionDecision, decide
@@ -71,11 +72,11 @@ class Encoder:
     def _exported(self) -> Encoder:
         """Return the model's ONNX export if there is one, or can be; itself where only torch can run it."""
         wanted = self.options.backend == "onnx" or sources.has_package("semantic_ranker_training")
-        if not self.folder.has_safetensors or not wanted:
+        if not self.folder.has_safetensors or not (wanted or is_convertible(self.folder)):
             return self
         path = self.folder.files.path
         try:
-            target = sources.export_once(path, self.folder.settings.name, self.folder.files.read(_WEIGHTS).sha256)
+            target = sources.export_once(path, self.folder.settings.name, self.folder.weights_sha256())
         except (ModuleNotFoundError, AttributeError) as error:
             if not self._can_torch:
                 raise
@@ -195,6 +196,8 @@ class Encoder:
         listed = (files.manifest or {}).get("weights_sha256")
         if isinstance(listed, str) and listed:
             return listed
+        if self.folder.settings.dense and self.folder.has_safetensors:
+            return self.folder.weights_sha256()
         for name in (_WEIGHTS, *(files.weights("fp32")[:1] if self.folder.has("fp32") else ())):
             entry = (files.manifest or {}).get("files", {}).get(name)
             if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):

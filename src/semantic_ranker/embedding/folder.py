@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ class EmbedderSettings:
         name: Name for reports.
         pooling: Modes of `semantic_ranker.embedding.pooling`, whose results are concatenated in this order.
         dense: Folders of linear layers after the pooling, in order.
+        unit_inputs: Those of them whose inputs get length 1 first.
         normalize: Whether vectors get length 1.
         max_length: Tokens read of a text, specials included, where the caller asks for no other number.
         length_limit: The most tokens that the model can read.
@@ -50,6 +52,7 @@ class EmbedderSettings:
     name: str
     pooling: tuple[str, ...] = ("mean",)
     dense: tuple[str, ...] = ()
+    unit_inputs: frozenset[str] = frozenset()
     normalize: bool = True
     max_length: int = _USUAL_LENGTH
     length_limit: int = _USUAL_LENGTH
@@ -110,12 +113,25 @@ class EmbedderFolder:
         """Whether the folder has weights that torch can open."""
         return (self.files.path / "model.safetensors").is_file()
 
+    def weights_sha256(self) -> str:
+        """Return the hash of all safetensors that decide a vector, in hex: the encoder's alone, or with its layers'.
+
+        Raises:
+            ModelLoadError: One is absent or damaged.
+        """
+        names = ["model.safetensors", *(f"{path}/model.safetensors" for path in self.settings.dense)]
+        hashes = [self.files.read(name).sha256 for name in names]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
 
 def _settings(files: ModelFolder, config: dict[str, Any], name: str) -> EmbedderSettings:
     manifest = files.manifest or {}
     modules = _modules(files)
-    transformer, kinds = modules.get("Transformer", [""])[0], list(modules)
-    if unknown := [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Dense", "Normalize")]:
+    kinds = [kind for kind, _ in modules]
+    transformer = next((path for kind, path in modules if kind == "Transformer"), "")
+    if unknown := [
+        kind for kind in dict.fromkeys(kinds) if kind not in ("Transformer", "Pooling", "Dense", "Normalize")
+    ]:
         raise ModelLoadError(
             f"Expected modules.json of Transformer, Pooling, Dense and Normalize in {str(files.path)!r}, got "
             f"{', '.join(unknown)}: this kind of model cannot be run here."
@@ -133,10 +149,15 @@ def _settings(files: ModelFolder, config: dict[str, Any], name: str) -> Embedder
     query, document = _prompts(extra)
     return EmbedderSettings(
         name=str(manifest.get("name", name)),
-        pooling=_pooling(files, modules.get("Pooling", [None])[0]),
-        dense=tuple(modules.get("Dense", ())),
+        pooling=_pooling(files, next((path for kind, path in modules if kind == "Pooling"), None)),
+        dense=tuple(path for kind, path in modules if kind == "Dense"),
+        unit_inputs=frozenset(
+            path
+            for before, (kind, path) in zip(kinds, modules[1:], strict=False)
+            if (before, kind) == ("Normalize", "Dense")
+        ),
         # A vector's length tells nothing where the model compares by cosine, as it does unless it says otherwise.
-        normalize="Normalize" in modules or extra.get("similarity_fn_name") in (None, "cosine"),
+        normalize=kinds[-1] == "Normalize" or extra.get("similarity_fn_name") in (None, "cosine"),
         max_length=min(max_length, limit),
         length_limit=limit,
         lower_case=bool(sentence.get("do_lower_case", False)),
@@ -147,20 +168,20 @@ def _settings(files: ModelFolder, config: dict[str, Any], name: str) -> Embedder
     )
 
 
-def _modules(files: ModelFolder) -> dict[str, list[str]]:
-    """Return the folders of each kind of module, in order."""
+def _modules(files: ModelFolder) -> list[tuple[str, str]]:
+    """Return kind and folder of each module, in order; never none."""
     if not (files.path / "modules.json").is_file():
-        return {"Transformer": [""]}
+        return [("Transformer", "")]
     content = _json(files, "modules.json")
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise ModelLoadError(f"Expected a list of modules in modules.json of {str(files.path)!r}.")
-    found: dict[str, list[str]] = {}
+    found: list[tuple[str, str]] = []
     for entry in content:
         path = str(entry.get("path", ""))
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
             raise ModelLoadError(f"Refused modules.json of {str(files.path)!r}: {path!r} leaves the model folder.")
-        found.setdefault(str(entry.get("type", "")).rpartition(".")[2], []).append(path)
-    return found
+        found.append((str(entry.get("type", "")).rpartition(".")[2], path))
+    return found or [("Transformer", "")]
 
 
 def _pooling(files: ModelFolder, path: str | None) -> tuple[str, ...]:

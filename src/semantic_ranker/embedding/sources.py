@@ -6,13 +6,11 @@ import importlib
 import importlib.util
 import logging
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from semantic_ranker._extras import requires_extra
-from semantic_ranker._files import locked
 from semantic_ranker.backends.static import BUNDLED_EMBEDDER
 from semantic_ranker.catalogue import DEFAULT, ModelSpec, find, nearest
 from semantic_ranker.embedding import download
@@ -67,31 +65,31 @@ def locate(options: EmbedderOptions) -> Source:
 
 
 def export_once(path: Path, name: str, digest: str) -> Path:
-    """Return a folder with ONNX files of a model that has safetensors only, exported at the first use.
+    """Return a folder with ONNX files of a model that has safetensors only, made at the first use.
+
+    BERT-like models are converted here, in seconds; others are exported by torch.
 
     Args:
         path: The model's folder.
         name: Its name, for the folder's.
-        digest: Sha256 of its weights in hex: other weights are exported to another folder.
+        digest: Sha256 of its weights in hex: other weights go to another folder.
 
     Raises:
-        ModuleNotFoundError: The extra ``training`` is not installed, and nothing was exported before.
+        ModuleNotFoundError: It takes torch, the extra ``training`` is not installed, and nothing was exported before.
     """
-    target = exported_folder(name, digest)
-    if target.is_dir():
-        return target
-    with requires_extra("training"):
-        exporting = importlib.import_module("semantic_ranker_training.embedder_export")
-    with locked(target.with_name(f".{target.name}.lock")):
-        if not target.is_dir():  # another process may have been at it meanwhile
-            logger.warning("exporting %s to ONNX, once, to %s", name, target)
-            exporting.export_embedder(path, target, name=name)
-    return target
+    from semantic_ranker.conversion.embedder import convert_embedder, is_convertible
+    from semantic_ranker.conversion.first_load import once
+    from semantic_ranker.embedding.folder import EmbedderFolder
 
+    def write(target: Path) -> None:
+        opened = EmbedderFolder.open(path, name)
+        if is_convertible(opened):
+            return convert_embedder(opened, target)
+        with requires_extra("training"):
+            exporting = importlib.import_module("semantic_ranker_training.embedder_export")
+        exporting.export_embedder(path, target, name=name, overwrite=True)
 
-def exported_folder(name: str, digest: str) -> Path:
-    """Return where the export of a model's weights is kept."""
-    return cache_folder() / "embedders" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}-{digest[:12]}"
+    return once("embedders", name, digest, write)
 
 
 def cache_folder() -> Path:

@@ -13,6 +13,7 @@ import numpy as np
 from semantic_ranker._engine import Scored, best_window, checked_length, digest, scoring_pool, text_chunks
 from semantic_ranker._machine import default_threads
 from semantic_ranker.backends.onnx import open_session
+from semantic_ranker.cascade.selection import CascadeSettings, cascade_of
 from semantic_ranker.errors import ModelLoadError, NonFiniteScoreError
 from semantic_ranker.model_folder import SEGMENT_HEAD
 from semantic_ranker.segments.head import InteractionHead
@@ -78,6 +79,7 @@ class SegmentEngine:
         max_length: Tokens of one side, specials included.
         cache: States of the passages used last.
         store: States that were computed before, or None.
+        cascade: See `semantic_ranker._engine.Scorer`.
     """
 
     settings: ModelSettings
@@ -88,6 +90,7 @@ class SegmentEngine:
     max_length: int
     cache: StateCache = field(repr=False)
     store: PassageStore | None = field(default=None, repr=False)
+    cascade: CascadeSettings | None = None
 
     @classmethod
     def load(cls, folder: ModelFolder, options: Options) -> SegmentEngine:
@@ -115,6 +118,7 @@ class SegmentEngine:
             max_length,
             StateCache(options.cache_bytes),
             None if options.states is None else PassageStore.open(options.states, fingerprint),
+            cascade_of(folder.manifest),
         )
 
     def precompute(self, texts: Iterable[str], path: StrPath, options: Options, *, block: int = 1000) -> Iterator[int]:

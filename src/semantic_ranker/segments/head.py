@@ -83,15 +83,22 @@ class InteractionHead:
             start = end
         return logits
 
-    def _block(self, query: EncodedQuery, passages: Sequence[EncodedPassage]) -> NDArray[np.float32]:
+    def features(self, query: EncodedQuery, passages: Sequence[EncodedPassage]) -> NDArray[np.float64]:
+        """Return what is compared, float64 (n, 6): cosine, words, phrases, best and mean soft match; the last is 0."""
         lengths = np.asarray([len(passage.ids) for passage in passages])
-        weight = self.term_weight[query.ids].astype(np.float64)
-        features = np.zeros((len(passages), 6))
-        features[:, 0] = np.stack([passage.pooled for passage in passages]) @ query.pooled.astype(np.float64)
+        found = np.zeros((len(passages), 6))
+        found[:, 0] = np.stack([passage.pooled for passage in passages]) @ query.pooled.astype(np.float64)
         full = np.flatnonzero(lengths)
         if len(full) and len(query.ids):
             kept = [passages[index] for index in full.tolist()]
-            features[full, 1:5] = self._matches(query, weight, kept, lengths[full])
+            weight = self.term_weight[query.ids].astype(np.float64)
+            found[full, 1:5] = self._matches(query, weight, kept, lengths[full])
+        return found
+
+    def _block(self, query: EncodedQuery, passages: Sequence[EncodedPassage]) -> NDArray[np.float32]:
+        lengths = np.asarray([len(passage.ids) for passage in passages])
+        weight = self.term_weight[query.ids].astype(np.float64)
+        features = self.features(query, passages)
         count = max(len(query.ids), 1)
         facts = np.empty((len(passages), 3))
         facts[:, 0] = math.log1p(len(query.ids)) / 3.0

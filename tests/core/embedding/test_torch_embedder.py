@@ -61,15 +61,18 @@ def test_a_linear_layer_after_the_pooling_is_run(folder):
         Embedder(folder, backend="torch").embed_documents(TEXTS)
 
 
-def test_only_torch_can_run_a_folder_without_onnx_files_and_without_the_exporter(bert_folder, monkeypatch):
+def test_only_torch_can_run_other_architectures_without_the_exporter(bert_folder, tmp_path, monkeypatch):
     from semantic_ranker.embedding import sources
 
+    other = shutil.copytree(bert_folder, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"hidden_act": "gelu_new"}))
     monkeypatch.setattr(sources, "has_package", lambda name: name == "torch")
-    embedder = Embedder(bert_folder)
-    assert embedder.space.backend == "torch"
+    assert Embedder(other).space.backend == "torch"
     monkeypatch.setattr(sources, "has_package", lambda name: False)
+    assert Embedder(bert_folder).space.backend == "onnx"
     with pytest.raises(ModelLoadError, match="safetensors only"):
-        Embedder(bert_folder).embed_documents(TEXTS)
+        Embedder(other).embed_documents(TEXTS)
 
 
 def test_torch_takes_over_from_broken_onnx_files_in_the_same_family(bert_folder, tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 
 from semantic_ranker._files import write_atomically
 from semantic_ranker._machine import default_threads
+from semantic_ranker._staging import staged_folder
 from semantic_ranker.evaluation import RankerEvaluator, RerankTask, evaluate, interval
 from semantic_ranker.model_folder import ModelFolder
 from semantic_ranker_training.calibration import fit_platt, fit_temperature
@@ -22,7 +23,6 @@ from semantic_ranker_training.card import model_card
 from semantic_ranker_training.cross_encoder.evaluator import METRICS, PRIMARY, TrainedScorer
 from semantic_ranker_training.manifest import Metric, ModelMetadata, build_manifest, write_manifest
 from semantic_ranker_training.quiet import quiet_library
-from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

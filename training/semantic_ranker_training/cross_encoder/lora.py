@@ -11,11 +11,11 @@ import numpy as np
 from torch import nn
 
 from semantic_ranker._files import write_atomically
+from semantic_ranker._staging import staged_folder
 from semantic_ranker.errors import ExportParityError, ModelLoadError
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.model import head_names, layers_of, open_base
 from semantic_ranker_training.quiet import quiet_library
-from semantic_ranker_training.staging import staged_folder
 
 if TYPE_CHECKING:
     from sentence_transformers import CrossEncoder

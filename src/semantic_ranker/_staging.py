@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from semantic_ranker._files import sync_path
+from semantic_ranker._settings import MANIFEST
 from semantic_ranker.errors import InvalidInputError, StorageError
 
 if TYPE_CHECKING:
@@ -55,6 +57,17 @@ def staged_folder(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def file_entries(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return ``{relative path: {"sha256", "bytes"}}`` of every file below a folder but the manifest."""
+    entries = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name != MANIFEST:
+            content = path.read_bytes()
+            entries[name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    return entries
 
 
 def _check_free(out: Path, overwrite: bool) -> None:
