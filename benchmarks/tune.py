@@ -1,0 +1,115 @@
+"""What `semantic-ranker tune` gains on four folders of documentation, and what each ingredient is worth.
+
+    python benchmarks/tune.py --data DATA --runs FOLDER
+    python benchmarks/tune.py --data DATA --runs FOLDER --folders docs-18f-handbook --variants default random-negatives
+
+Every run is the command itself at its defaults, or with one ingredient changed; runs lie in --runs, and a call that was
+killed goes on with what is missing. Guards are the four English collections of DATA, and the Spanish one for Spanish
+folders. The 60 questions on the 18F handbook, which nothing is learnt from, are asked of its default run. Writes
+benchmarks/results/tune.json after every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from semantic_ranker._files import write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+OUT = ROOT / "benchmarks/results/tune.json"
+HANDBOOK = "docs-18f-handbook"
+FOLDERS = {
+    HANDBOOK: ("scifact", "nfcorpus", "cosqa", "cacm"),
+    "docs-fastapi-en": ("scifact", "nfcorpus", "cosqa", "cacm"),
+    "docs-fastapi-es": ("xquad-es-2k",),
+    "docs-python-es": ("xquad-es-2k",),
+}
+VARIANTS: dict[str, list[str]] = {
+    "default": [],
+    "random-negatives": ["--negatives", "random"],
+    "bm25-negatives": ["--negatives", "bm25"],
+    "no-general": ["--general", "0"],
+    "no-filter": ["--no-filter"],
+    "short-passages": ["--passage-tokens", "96"],
+}
+"""Ablations are of the handbook alone; the other folders have the default run."""
+OUTCOMES = (0, 3, 4)
+
+
+def run(data: Path, runs: Path, folder: str, variant: str, budget: str) -> dict[str, Any]:
+    """Run the command, or read what it did; return what it reported."""
+    out = runs / f"{folder}-{variant}"
+    guards = [str(data / name) for name in FOLDERS[folder]] if variant == "default" else []
+    command = ["tune", str(data / folder), "--out", str(out), "--budget", budget, "--json", *VARIANTS[variant]]
+    command += ["--guard", *guards] if guards else []
+    done = subprocess.run(
+        [sys.executable, "-m", "semantic_ranker.cli", *command], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode not in OUTCOMES:
+        raise SystemExit(f"{folder} {variant} ended with status {done.returncode}")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def questions(data: Path, runs: Path, threads: int) -> dict[str, Any]:
+    """Ask the questions of the handbook of its default run."""
+    out = runs / "handbook_questions.json"
+    subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/handbook_quality.py"), "--data", str(data), "--threads", str(threads),
+         "--model", str(runs / f"{HANDBOOK}-default"), "--out", str(out)],
+        check=True,
+    )  # fmt: skip
+    found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    return {key: found[key] for key in ("questions", "systems", "gain") if key in found}
+
+
+def row(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a run."""
+    kept = ("held_out", "guards", "latency_ms_20_passages", "verdict", "dense", "candidates", "fusion_weight", "documents",
+            "split", "pairs", "fit", "export", "notes", "seconds")  # fmt: skip
+    return {key: found[key] for key in kept}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", "../shared/data")))
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs/tune")
+    parser.add_argument("--folders", nargs="+", default=list(FOLDERS), choices=list(FOLDERS))
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--budget", default="55m")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args(arguments)
+    options.runs.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
+    result |= {
+        "what": "semantic-ranker tune: held-out sections of each folder stand in for people's questions (a proxy); "
+        "ablations change one ingredient of the default run on the handbook",
+        "command": "python benchmarks/tune.py --data DATA",
+        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
+        "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime", "bm25s")},
+    }
+    todo = [(folder, "default") for folder in options.folders if "default" in options.variants]
+    todo += [
+        (HANDBOOK, variant) for variant in options.variants if variant != "default" and HANDBOOK in options.folders
+    ]
+    for folder, variant in todo:
+        found = run(options.data, options.runs, folder, variant, options.budget)
+        result.setdefault("runs", {}).setdefault(folder, {})[variant] = row(found)
+        if (folder, variant) == (HANDBOOK, "default"):
+            result["handbook_questions"] = questions(options.data, options.runs, options.threads)
+        write_atomically(OUT, json.dumps(result, indent=2) + "\n")
+        print(f"{folder:20} {variant:18} {found['verdict']['words']}", flush=True)
+    print("wrote", OUT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""The step that learns, with a tiny model: it gains, goes on where it was killed, and keeps to its budget."""
+
+import pytest
+import torch
+
+from semantic_ranker import CrossEncoder
+from semantic_ranker.evaluation import RerankTask
+from semantic_ranker.model_folder import BUNDLED, ModelFolder
+from semantic_ranker_training.data.records import Group
+from semantic_ranker_training.tune.base import find_base, open_interaction, tokenizer_file
+from semantic_ranker_training.tune.fit import FitSettings, fit
+from semantic_ranker_training.tune.scoring import InteractionScorer
+
+SETTINGS = FitSettings(epochs=3, batch=8, learning_rate=1e-3, head_learning_rate=1e-2, mixes=(1.0,), general=0.25)
+
+
+@pytest.fixture(scope="module")
+def data(sections):
+    """Groups, a validation task and general groups: the answer shares a rare word with the question."""
+    found = {}
+    for (topic, thing), body in sections.items():
+        rare = f"{topic[:4]}{thing[:3].strip()}0"
+        found[f"what of {rare} in the {topic}"] = f"{body} {rare}"
+    texts, queries = list(found.values()), list(found)
+    groups = [
+        Group(query, (found[query], *(texts[(row + shift) % len(texts)] for shift in (1, 2, 3))), (1.0, 0.0, 0.0, 0.0))
+        for row, query in enumerate(queries[:60])
+    ]
+    ids = {text: f"p{row}" for row, text in enumerate(texts)}
+    asked = queries[60:]
+    task = RerankTask(
+        queries={query: query for query in asked},
+        corpus={key: text for text, key in ids.items()},
+        qrels={query: {ids[found[query]]: 1} for query in asked},
+        candidates={query: {key: -float(row) for row, key in enumerate(ids.values())} for query in asked},
+    )
+    general = [Group(f"number {row} of all", (f"There are {row} of them in all.",), (1.0,)) for row in range(8)]
+    return groups, task, general
+
+
+def learn(base, data, out, budget_s=600.0, **changes):
+    said = []
+    groups, task, general = data
+    settings = FitSettings(**{**SETTINGS.to_dict(), "mixes": (1.0,), **changes})
+    report = fit(base, groups, task, general, out, settings=settings, budget_s=budget_s, progress=said.append)
+    return report, said
+
+
+def test_learns_and_goes_on_where_it_was_killed(tiny_base, data, tmp_path, monkeypatch):
+    base = find_base(tiny_base)
+    assert (base.kind, base.becomes, base.ranks) == ("bi-encoder", "interaction", False)
+    whole, _ = learn(base, data, tmp_path / "whole")
+    assert whole.before is None
+    assert whole.after > 0.5
+    from semantic_ranker_training.tune import fit_interaction
+
+    one = fit_interaction._Loop._one
+
+    def killed(loop, step):
+        if step == 13:
+            raise KeyboardInterrupt
+        one(loop, step)
+
+    monkeypatch.setattr(fit_interaction._Loop, "_one", killed)
+    with pytest.raises(KeyboardInterrupt):
+        learn(base, data, tmp_path / "parts")
+    monkeypatch.undo()
+    parts, said = learn(base, data, tmp_path / "parts")
+    assert any(line.startswith("goes on after step 10") for line in said)
+    assert parts.steps == whole.steps
+    assert parts.after == pytest.approx(whole.after, abs=1e-6)
+
+
+def test_keeps_to_the_budget(tiny_base, data, tmp_path):
+    report, said = learn(find_base(tiny_base), data, tmp_path, budget_s=0.5, epochs=1000, patience=1000)
+    assert report.stopped == "budget"
+    assert report.steps < report.planned
+    assert any("the budget has no room for more" in line for line in said)
+
+
+def test_stops_when_validation_gets_no_better(tiny_base, data, tmp_path):
+    report, _ = learn(
+        find_base(tiny_base), data, tmp_path, epochs=20, patience=1, learning_rate=0.0, head_learning_rate=0.0
+    )
+    assert report.stopped == "no better"
+    assert len(report.history) == 2
+
+
+def test_the_bundled_reranker_is_put_together_as_it_was_trained():
+    """Its float32 logits are those that int8 was made from."""
+    base = find_base(None)
+    model = open_interaction(base)
+    query, texts = (
+        "how do I reset my password",
+        ["Cats sleep all day.", "To change a forgotten password, open Settings."],
+    )
+    with InteractionScorer(model, tokenizer_file(base)) as scorer:
+        found = scorer.score_many([query], [texts])[0]
+    with CrossEncoder(cache_bytes=0) as bundled:
+        assert found == pytest.approx(bundled.score(query, texts), abs=0.5)
+    assert ModelFolder.open(BUNDLED).settings.layout == "segments"
+    assert not torch.equal(model.head.project.weight, torch.eye(384))
+
+
+def test_int8_alone_cannot_be_trained_further(tmp_path):
+    import shutil
+
+    from semantic_ranker.errors import ModelLoadError
+
+    shutil.copytree(BUNDLED, tmp_path / "copy")
+    with pytest.raises(ModelLoadError, match="int8 graphs cannot be trained further"):
+        find_base(tmp_path / "copy")
+    assert find_base(None).name == "bundled reranker"

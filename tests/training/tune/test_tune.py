@@ -1,0 +1,83 @@
+"""The whole way, as a user goes it: with a tiny base, killed, again, and after a change."""
+
+import json
+import re
+
+import pytest
+
+from semantic_ranker import CrossEncoder
+from semantic_ranker.cli import main
+from semantic_ranker_training.tune import FitSettings, TuneOptions, run, tune
+
+FAST = FitSettings(epochs=2, batch=8, learning_rate=1e-3, head_learning_rate=1e-2, mixes=(1.0,))
+
+
+def options(folder, tmp_path, tiny_base, **changes):
+    given = {"documents": folder, "out": tmp_path / "model", "base": tiny_base, "budget_s": 600.0, "guard_queries": 25}
+    return TuneOptions(**{**given, **changes})
+
+
+def test_from_documents_to_a_model_with_the_proof(folder, tmp_path, tiny_base, document, monkeypatch):
+    wanted = options(folder, tmp_path, tiny_base)
+    # Killed twice, at the end of a stage and inside of one.
+    for place in ("_export", "_publish"):
+        monkeypatch.setattr(run._Tuning, place, _killed)
+        with pytest.raises(KeyboardInterrupt):
+            tune(wanted, settings=FAST)
+        monkeypatch.undo()
+        assert not (tmp_path / "model").exists()
+    said = []
+    result = tune(wanted, said.append, settings=FAST)
+    assert not any("learning from" in line for line in said)
+    _check_model(tmp_path / "model", result)
+    again = []
+    assert tune(wanted, again.append, settings=FAST).unchanged
+    assert len(again) == 1
+    before = json.loads((tmp_path / ".model.tune" / "split.json").read_text())["side"]
+    (folder / "garden.md").write_text(document("garden", 1))
+    said.clear()
+    changed = tune(wanted, said.append, settings=FAST)
+    assert not changed.unchanged
+    after = json.loads((tmp_path / ".model.tune" / "split.json").read_text())["side"]
+    assert after == before
+    assert changed.content["identity"] != result.content["identity"]
+
+
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
+def _check_model(folder, result):
+    content = json.loads((folder / "tune.json").read_text())
+    assert content == result.content
+    assert list(content["held_out"]["systems"]) == [
+        "BM25", "dense", "RRF", "bundled reranker", "tuned", "tuned + search",
+    ]  # fmt: skip
+    assert content["split"]["tested"]["heading"] >= 8
+    assert content["verdict"]["exit_status"] == result.status
+    assert content["guards"]["built-in guard"]["queries"] >= 25
+    page = (folder / "tune.html").read_text()
+    assert content["verdict"]["words"].split(":")[0] in page
+    assert not re.search(r"(src|href)=.https?://", page)
+    card = (folder / "README.md").read_text()
+    assert "held-out sections of docs" in card
+    with CrossEncoder(folder) as model:
+        assert model.languages == ("en",)
+        ranked = model.rank("About tools of the garden", ["nothing", "gardtoo0 tools garden gardtoo1"])
+        assert len(ranked) == 2
+
+
+def test_the_command_says_what_is_wrong_and_exits_by_the_verdict(folder, tmp_path, tiny_base, capsys, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    assert main(["tune", str(tmp_path / "empty"), "--out", str(tmp_path / "m")]) == 2
+    assert "there is no file in it" in capsys.readouterr().err
+    assert main(["tune", str(tmp_path / "absent"), "--out", str(tmp_path / "m")]) == 2
+    assert main(["tune", str(folder), "--out", str(tmp_path / "m"), "--budget", "soon"]) == 2
+    assert "such as 90s, 15m or 1h" in capsys.readouterr().err
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "a.md").write_text(
+        "# Title\n\nOne sentence of some words is all that there is to be read here.\n"
+    )
+    assert main(["tune", str(tmp_path / "one"), "--out", str(tmp_path / "m")]) == 2
+    assert "held-out questions to prove anything" in capsys.readouterr().err
+    assert not (tmp_path / "m").exists()

@@ -1,0 +1,114 @@
+"""Vectors of the dense first stage, kept on disk by the hash of each text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tqdm import tqdm
+
+from semantic_ranker._arguments import Options
+from semantic_ranker._engine import scoring_pool
+from semantic_ranker._machine import default_threads
+from semantic_ranker.embedder import Embedder
+from semantic_ranker.embedding.choice import choose_model
+from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.model_folder import BUNDLED, ModelFolder
+from semantic_ranker.segments.engine import SegmentEngine
+from semantic_ranker_training.hard_negatives.blocks import write_array
+from semantic_ranker_training.hard_negatives.dense import TextEmbedder
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_ENCODED = 12_000
+"""Folders of more passages are searched with the static embedder, which is a hundred times as fast."""
+MOST_FOREIGN = 6_000
+"""The same for the multilingual embedder."""
+_BLOCK = 256
+
+
+class PooledEmbedder:
+    """The bundled reranker's pooled states: all-MiniLM-L6-v2 in int8, the bi-encoder that it was made from."""
+
+    name = "all-MiniLM-L6-v2 (int8)"
+
+    def __init__(self) -> None:
+        self._engine = SegmentEngine.load(ModelFolder.open(BUNDLED), Options())
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32 (n, 384), L2-normalised."""
+        tokens = [self._engine.tokenizer.side(ids) for ids in self._engine.tokenizer.queries(list(texts))]
+        return np.stack([self._engine.backend.encode(ids)[1] for ids in tokens])
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32 (n, 384), L2-normalised; long texts are cut at 512 tokens."""
+        pieces = [of[0].input_ids for of in self._engine.tokenizer.alone(list(texts), windows=False)]
+        states = scoring_pool(default_threads()).map(self._engine.backend.encode, pieces)
+        return np.stack([pooled for _, pooled, _ in states])
+
+
+class KeptEmbedder:
+    """An embedder whose document vectors are kept, so that a text is embedded once.
+
+    Args:
+        folder: Where to.
+        passages: How many there are: a fast model is used for many.
+        language: ISO 639-1 code: a multilingual model is used where one is installed.
+    """
+
+    def __init__(self, folder: Path, passages: int, language: str = "en") -> None:
+        self._model, self.name = _chosen(passages, language)
+        self._folder = folder / re.sub(r"\W+", "-", self.name)
+        self._known: dict[bytes, NDArray[np.float32]] = {}
+        self._blocks = 0
+        for path in sorted(self._folder.glob("*.npy")):
+            self._load(path)
+
+    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32 (n, dim)."""
+        return np.asarray(self._model.embed_queries(list(texts)), np.float32)
+
+    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return float32 (n, dim)."""
+        keys = [_key(text) for text in texts]
+        missing = list({key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}.items())
+        starts = range(0, len(missing), _BLOCK)
+        for start in tqdm(starts, desc="embed passages", unit="block", disable=None, delay=1):
+            self._add(missing[start : start + _BLOCK])
+        return np.stack([self._known[key] for key in keys])
+
+    def _add(self, block: Sequence[tuple[bytes, str]]) -> None:
+        vectors = np.asarray(self._model.embed_documents([text for _, text in block]), np.float32)
+        rows = np.zeros(len(block), [("key", np.void, 16), ("vector", np.float32, vectors.shape[1:])])
+        rows["key"] = [key for key, _ in block]
+        rows["vector"] = vectors
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_array(self._folder / f"{self._blocks:06d}.npy", rows)
+        self._blocks += 1
+        self._known.update(zip((key for key, _ in block), vectors, strict=True))
+
+    def _load(self, path: Path) -> None:
+        rows = np.load(path)
+        self._blocks = int(path.stem) + 1
+        self._known.update(zip((key.tobytes() for key in rows["key"]), rows["vector"], strict=True))
+
+
+def _chosen(passages: int, language: str) -> tuple[TextEmbedder, str]:
+    if language != "en" and passages <= MOST_FOREIGN:
+        try:
+            choice = choose_model("search", languages=(language,))
+            return Embedder(choice.spec.name), choice.spec.title.partition(":")[0]
+        except InvalidInputError:  # none is here
+            pass
+    if passages <= MOST_ENCODED:
+        return PooledEmbedder(), PooledEmbedder.name
+    return Embedder(), "the bundled static embedder"
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()

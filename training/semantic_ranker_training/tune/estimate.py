@@ -1,0 +1,101 @@
+"""What a run will cost, before it starts: rough, from the number of passages and a short measurement."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+from semantic_ranker_training.tune.base import Base
+from semantic_ranker_training.tune.data import Data
+from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder
+from semantic_ranker_training.tune.fit import FitSettings
+from semantic_ranker_training.tune.options import TuneOptions
+
+_SAMPLE = 8
+_LEARNT_PER_ENCODED = 3.5  # forward and backward against one pass in int8, a text
+_GUARD_TEXTS = 6.0  # distinct passages a query
+_GUARD_SHARE, _FEWEST_GUARD = 0.2, 25  # of the budget for all guards; queries of each at least
+_EXPORT_S = 45.0
+_PAIR_MODEL = 12.0  # what reading pairs costs more than encoding sides
+_VECTOR_BYTES, _WEIGHT_BYTES = 1600, 91_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """Seconds and bytes of a run.
+
+    Attributes:
+        before_s: Until learning starts.
+        learning_s: Of learning, if the budget allows it all.
+        after_s: Of export and proof.
+        budget_s: The budget.
+        disk_bytes: Of the work folder.
+        documents: Documents.
+        passages: Passages.
+        tested: Held-out questions.
+        guard_queries: Queries of each guard collection that there is time for.
+    """
+
+    before_s: float
+    learning_s: float
+    after_s: float
+    budget_s: float
+    disk_bytes: float
+    documents: int
+    passages: int
+    tested: int
+    guard_queries: int
+
+    @property
+    def total_s(self) -> float:
+        """Of the whole run, within the budget."""
+        rest = self.before_s + self.after_s
+        return rest + max(0.0, min(self.learning_s, self.budget_s - rest))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return the figures by name."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """Return a line for people."""
+        text = (
+            f"{self.documents} documents, {self.passages} passages, {self.tested} held-out questions: about "
+            f"{_minutes(self.total_s)} (search {_minutes(self.before_s)}, learning at most "
+            f"{_minutes(max(0.0, self.total_s - self.before_s - self.after_s))}, proof {_minutes(self.after_s)}) and "
+            f"{self.disk_bytes / 1e6:.0f} MB of disk; budget {_minutes(self.budget_s)}"
+        )
+        if self.before_s + self.after_s > self.budget_s:
+            text += ". That is too little for these documents: learning will be very short"
+        return text
+
+
+def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings) -> Estimate:
+    """Encode a few passages and reckon from that."""
+    texts = [of.text for of in data.corpus.passages.values()]
+    sample = texts[:: max(1, len(texts) // _SAMPLE)][:_SAMPLE]
+    embedder = PooledEmbedder()
+    embedder.embed_documents(sample[:1])
+    started = time.monotonic()
+    embedder.embed_documents(sample)
+    second = (time.monotonic() - started) / len(sample)
+    slow = 1.0 if base.becomes == "interaction" else _PAIR_MODEL
+    pairs = min(options.most_pairs, 6 * len(data.corpus.questions) + 400)
+    searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
+    guarded = 2 * slow * second * _GUARD_TEXTS * max(1, len(options.guards))  # a query of each
+    guard_queries = int(min(options.guard_queries, max(_FEWEST_GUARD, _GUARD_SHARE * options.budget_s / guarded)))
+    reread = min(len(texts), 100 * len(data.tested))
+    return Estimate(
+        before_s=searched + 0.03 * pairs + 0.002 * len(texts),
+        learning_s=slow * settings.epochs * pairs * (1 + settings.hard) * second * _LEARNT_PER_ENCODED,
+        after_s=_EXPORT_S + slow * 2 * second * reread + guarded * guard_queries,
+        budget_s=options.budget_s,
+        disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),
+        documents=len(data.library.documents),
+        passages=len(texts),
+        tested=len(data.tested),
+        guard_queries=guard_queries,
+    )
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

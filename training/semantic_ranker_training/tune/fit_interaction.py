@@ -1,0 +1,220 @@
+"""Trains an `InteractionCrossEncoder`: in a step every text is encoded once and ranked for every query."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import Tokenizer
+
+from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.errors import NonFiniteScoreError
+from semantic_ranker.evaluation import RankerEvaluator, RerankTask
+from semantic_ranker_training.data.records import Group
+from semantic_ranker_training.tune.base import Base, open_interaction, tokenizer_file
+from semantic_ranker_training.tune.checkpoints import load_checkpoint, save_checkpoint
+from semantic_ranker_training.tune.fit import METRIC, FitReport, FitSettings, Progress
+from semantic_ranker_training.tune.interaction_step import StepData
+from semantic_ranker_training.tune.scoring import InteractionScorer
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_WARM_UP, _LEAST_WARM_UP = 0.06, 5
+_TIMED_STEPS = 3
+_CLIP = 1.0
+
+
+def fit_interaction(
+    base: Base,
+    groups: Sequence[Group],
+    validation: RerankTask,
+    general: Sequence[Group],
+    out: Path,
+    settings: FitSettings,
+    budget_s: float,
+    progress: Progress,
+) -> FitReport:
+    """Train; see `fit`."""
+    started = time.monotonic()
+    torch.manual_seed(settings.seed)
+    tokenizer = Tokenizer.from_file(str(tokenizer_file(base)))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    model = open_interaction(base)
+    run = StepData(model, tokenizer, list(groups), list(general), settings)
+    measure = _Measure(tokenizer_file(base), validation)
+    before = measure(model) if base.ranks else None
+    run.fit_words(adapt=base.ranks)
+    loop = _Loop(run, measure, out, started + budget_s, progress)
+    loop.resume_or_plan(before)
+    loop.run_all()
+    return loop.finish(base, time.monotonic() - started)
+
+
+class _Measure:
+    """nDCG@10 of the validation queries."""
+
+    def __init__(self, tokenizer: Path, task: RerankTask) -> None:
+        self._tokenizer, self._task = tokenizer, task
+        self.seconds = 0.0
+
+    def __call__(self, model: InteractionCrossEncoder) -> float:
+        started = time.monotonic()
+        with InteractionScorer(model.eval(), self._tokenizer) as scorer:
+            report = RankerEvaluator(scorer).evaluate(self._task, METRIC, resamples=100)
+        self.seconds = time.monotonic() - started
+        return report[METRIC].reranked
+
+
+@dataclass(slots=True)
+class _Loop:
+    """Steps, checkpoints and evaluations until the plan, the budget or the patience is at its end."""
+
+    run: StepData
+    measure: _Measure
+    out: Path
+    deadline: float
+    progress: Progress
+    facts: dict[str, Any] = field(default_factory=dict)
+    optimiser: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.optimiser = torch.optim.AdamW(self.run.parameters(), weight_decay=0.01)
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def _last(self) -> Path:
+        return self.out / "last.safetensors"
+
+    def resume_or_plan(self, before: float | None) -> None:
+        """Go on from the last checkpoint, or time a few steps and plan as many as the budget allows."""
+        found = load_checkpoint(self._last, self.run.model, self.optimiser)
+        if found is not None:
+            self.facts = found
+            self.progress(f"goes on after step {found['step']} of {found['planned']}")
+            return
+        seconds = self._time_a_step()
+        wanted = max(1, math.ceil(self.run.settings.epochs * len(self.run.groups) / self.run.settings.batch))
+        # Each evaluation costs about what the first one did, and so does each mix at the end.
+        checks = math.ceil(self.run.settings.epochs * self.run.settings.evaluations) + len(self.run.settings.mixes)
+        room = self.deadline - time.monotonic() - checks * self.measure.seconds
+        planned = max(1, min(wanted, int(room / seconds)))
+        self.progress(
+            f"{planned} steps of {seconds:.1f} s each"
+            + ("" if planned == wanted else f"; {wanted} were wanted, the budget has no room for more")
+        )
+        self.facts = {
+            "step": 0, "planned": planned, "wanted": wanted, "before": before, "best": -1.0, "since": 0,
+            "history": [], "seconds": 0.0, "losses": [], "stopped": "",
+        }  # fmt: skip
+
+    def _time_a_step(self) -> float:
+        times = []
+        for number in range(_TIMED_STEPS):
+            started = time.monotonic()
+            self.run.model.train()
+            torch.autograd.backward(self.run.step(number))
+            times.append(time.monotonic() - started)
+        self.optimiser.zero_grad(set_to_none=True)
+        return min(times[1:])
+
+    def run_all(self) -> None:
+        """Do the steps that are left."""
+        facts = self.facts
+        every = max(1, round(len(self.run.groups) / self.run.settings.batch / self.run.settings.evaluations))
+        while facts["step"] < facts["planned"] and not facts["stopped"]:
+            started = time.monotonic()
+            self._one(facts["step"])
+            facts["step"] += 1
+            facts["seconds"] += time.monotonic() - started
+            late = time.monotonic() + self.measure.seconds * (1 + len(self.run.settings.mixes)) > self.deadline
+            if facts["step"] % every == 0 or facts["step"] == facts["planned"] or late:
+                self._check()
+                if late and facts["step"] < facts["planned"] and not facts["stopped"]:
+                    facts["stopped"] = "budget"
+                save_checkpoint(self._last, self.run.model, self.optimiser, facts)
+            elif facts["step"] % 10 == 0:
+                save_checkpoint(self._last, self.run.model, self.optimiser, facts)
+
+    def _one(self, step: int) -> None:
+        planned, settings = self.facts["planned"], self.run.settings
+        warm = max(_LEAST_WARM_UP, _WARM_UP * planned)
+        share = min(1.0, (step + 1) / warm) * (1.0 - step / planned)
+        for group, rate in zip(
+            self.optimiser.param_groups, (settings.learning_rate, settings.head_learning_rate), strict=True
+        ):
+            group["lr"] = rate * share
+        self.run.model.train()
+        loss = self.run.step(step)
+        if not torch.isfinite(loss):
+            raise NonFiniteScoreError(f"Expected a finite loss, got {float(loss.detach())} in step {step}.", [step])
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        torch.nn.utils.clip_grad_norm_([value for of in self.optimiser.param_groups for value in of["params"]], _CLIP)
+        self.optimiser.step()
+        self.facts["losses"].append(float(loss.detach()))
+
+    def _check(self) -> None:
+        facts = self.facts
+        found, losses = self.measure(self.run.model), facts["losses"]
+        loss = sum(losses) / max(1, len(losses))
+        facts["losses"] = []
+        facts["history"].append({"step": facts["step"], "loss": round(loss, 4), METRIC: round(found, 5)})
+        self.progress(
+            f"step {facts['step']} of {facts['planned']}: loss {loss:.3f}, {METRIC} {found:.4f} in validation"
+        )
+        if found > facts["best"]:
+            facts["best"], facts["since"] = found, 0
+            self.run.model.save(self.out / "best")
+        else:
+            facts["since"] += 1
+            if facts["since"] >= self.run.settings.patience and facts["step"] < facts["planned"]:
+                facts["stopped"] = "no better"
+
+    def finish(self, base: Base, elapsed: float) -> FitReport:
+        """Mix new and old weights as validation likes it best, write the model, and report."""
+        new = InteractionCrossEncoder.from_folder(self.out / "best").state_dict()
+        mixes = [mix for mix in self.run.settings.mixes if mix != 1.0] if base.ranks else []
+        best, chosen = self.facts["best"], 1.0
+        for mix in sorted(mixes, reverse=True):
+            if time.monotonic() + self.measure.seconds > self.deadline:
+                break
+            self._load_mixed(new, mix)
+            found = self.measure(self.run.model)
+            self.progress(f"{mix:.0%} of the new weights: {METRIC} {found:.4f} in validation")
+            if found > best:
+                best, chosen = found, mix
+        self._load_mixed(new, chosen)
+        target = self.out / "model"
+        self.run.model.eval().save(target)
+        (target / "tokenizer.json").write_bytes(tokenizer_file(base).read_bytes())
+        facts = self.facts
+        return FitReport(
+            folder=target,
+            before=facts["before"],
+            after=best,
+            steps=facts["step"],
+            planned=facts["wanted"],
+            seconds=max(elapsed, facts["seconds"]),
+            stopped=facts["stopped"] or ("done" if facts["planned"] == facts["wanted"] else "budget"),
+            mix=chosen,
+            history=tuple(facts["history"]),
+            groups=len(self.run.groups),
+        )
+
+    def _load_mixed(self, new: dict[str, Tensor], mix: float) -> None:
+        old = self.run.base.state_dict()
+        self.run.model.load_state_dict(
+            {
+                name: value
+                if not value.dtype.is_floating_point or name == "head.term_weight"
+                else old[name] + mix * (value - old[name])
+                for name, value in new.items()
+            }
+        )

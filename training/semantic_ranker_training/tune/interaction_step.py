@@ -1,0 +1,172 @@
+"""One step of an interaction model's training: which texts, ranked for which queries, and what that costs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from torch.nn import functional
+
+from semantic_ranker.backends.torch import InteractionCrossEncoder, Side
+from semantic_ranker_training.data.records import Group
+from semantic_ranker_training.states import base_tokens, split_states
+from semantic_ranker_training.terms import match_ids, term_weights
+from semantic_ranker_training.train import QUERY_TOKENS
+from semantic_ranker_training.tune.fit import FitSettings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SAME = 0.6  # share of the words of the shorter of two texts, from which one is no negative beside the other
+_OUT = -1e4
+
+
+@dataclass(slots=True)
+class StepData:
+    """The data of a run as token ids, and the loss of a step.
+
+    Attributes:
+        model: What learns.
+        tokenizer: Without truncation or padding.
+        groups: What is learnt from.
+        general: What is not to be unlearnt.
+        settings: How.
+        base: The model as it was.
+    """
+
+    model: InteractionCrossEncoder
+    tokenizer: Tokenizer
+    groups: list[Group]
+    general: list[Group]
+    settings: FitSettings
+    _ids: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    _words: dict[str, frozenset[str]] = field(default_factory=dict)
+    base: InteractionCrossEncoder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base = copy.deepcopy(self.model).eval().requires_grad_(False)
+
+    def fit_words(self, *, adapt: bool) -> None:
+        """Take how rare each word is from these texts, and, for a new head, which words are one."""
+        texts = list(dict.fromkeys(text for group in self.groups for text in group.texts))
+        head = self.model.head
+        head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, texts)))
+        if not adapt or self.settings.language != "english":
+            head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer, self.settings.language)))
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """Return what learns, the slow part first."""
+        slow: list[Tensor] = []
+        fast: list[Tensor] = []
+        for name, value in self.model.named_parameters():
+            of_head = name.startswith("head.") and not name.startswith("head.project")
+            learns = not name.startswith("embeddings.") and (self.settings.encoder or name.startswith("head."))
+            value.requires_grad_(learns)
+            if learns:
+                (fast if of_head else slow).append(value)
+        return [
+            {"params": slow, "lr": self.settings.learning_rate},
+            {"params": fast, "lr": self.settings.head_learning_rate},
+        ]
+
+    def step(self, number: int) -> Tensor:
+        """Return the loss of one step; which groups it takes depends on its number and the seed alone."""
+        rows, old = self._rows(number)
+        texts = list(dict.fromkeys([group.positives[0] for group in rows] + self._negatives(rows, number)))
+        logits = self._logits(self.model, [group.query for group in rows], texts)
+        targets = torch.tensor([texts.index(group.positives[0]) for group in rows])
+        masked = logits.masked_fill(self._same(rows, texts), _OUT)
+        loss = functional.cross_entropy(masked, targets)
+        if old and self.settings.keep:
+            loss = loss + self.settings.keep * self._drift(rows[-old:], texts, logits[-old:])
+        if self.settings.teach and any(group.scores is not None for group in rows):
+            loss = loss + self.settings.teach * self._taught(rows, texts, logits)
+        return loss
+
+    def _rows(self, number: int) -> tuple[list[Group], int]:
+        batch = min(self.settings.batch, len(self.groups))
+        old = min(round(batch * self.settings.general), len(self.general), batch - 1)
+        rows = [self.groups[row] for row in _drawn(len(self.groups), batch - old, number, self.settings.seed)]
+        rows += [self.general[row] for row in _drawn(len(self.general), old, number, self.settings.seed + 1)]
+        return rows, old
+
+    def _negatives(self, rows: Sequence[Group], number: int) -> list[str]:
+        chooser = np.random.default_rng([self.settings.seed, 2, number])
+        found = []
+        for group in rows:
+            negatives = group.negatives
+            for row in chooser.permutation(len(negatives))[: self.settings.hard]:
+                found.append(negatives[row])
+        return found
+
+    def _same(self, rows: Sequence[Group], texts: Sequence[str]) -> Tensor:
+        same = torch.zeros(len(rows), len(texts), dtype=torch.bool)
+        for row, group in enumerate(rows):
+            own = self._words_of(group.positives[0])
+            for place, text in enumerate(texts):
+                other = self._words_of(text)
+                repeats = len(own & other) >= _SAME * max(1, min(len(own), len(other)))
+                same[row, place] = text != group.positives[0] and (repeats or text in group.positives)
+        return same
+
+    def _drift(self, rows: Sequence[Group], texts: Sequence[str], logits: Tensor) -> Tensor:
+        with torch.no_grad():
+            before = self._logits(self.base, [group.query for group in rows], texts)
+        return functional.kl_div(logits.log_softmax(1), before.log_softmax(1), reduction="batchmean", log_target=True)
+
+    def _taught(self, rows: Sequence[Group], texts: Sequence[str], logits: Tensor) -> Tensor:
+        losses = []
+        for row, group in enumerate(rows):
+            known = dict(zip(group.texts, group.scores or (), strict=False))
+            places = [place for place, text in enumerate(texts) if text in known]
+            if len(places) > 1:
+                target = torch.tensor([known[texts[place]] for place in places])
+                losses.append(
+                    functional.kl_div(
+                        logits[row, places].log_softmax(0), target.log_softmax(0), reduction="sum", log_target=True
+                    )
+                )
+        return torch.stack(losses).mean() if losses else logits.sum() * 0.0
+
+    def _logits(self, model: InteractionCrossEncoder, queries: Sequence[str], texts: Sequence[str]) -> Tensor:
+        asked, read = self._side(model, queries, QUERY_TOKENS), self._side(model, texts, self.settings.passage_tokens)
+        left = torch.arange(len(queries)).repeat_interleave(len(texts))
+        right = torch.arange(len(texts)).repeat(len(queries))
+        features, facts = model.head.features(_rows_of(asked, left), _rows_of(read, right))
+        features = torch.cat([features, torch.zeros(len(features), 1)], 1)
+        return model.head.combine(features, facts).view(len(queries), len(texts))
+
+    def _side(self, model: InteractionCrossEncoder, texts: Sequence[str], limit: int) -> Side:
+        missing = [text for text in dict.fromkeys(texts) if (text, limit) not in self._ids]
+        for text, ids in zip(missing, base_tokens(self.tokenizer, missing, limit) if missing else (), strict=True):
+            self._ids[text, limit] = ids
+        rows = [self._ids[text, limit] for text in texts]
+        longest = max(map(len, rows))
+        tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        config, seen = model.config, mask.float()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.encoder):
+            states = split_states(model)(tokens, mask)
+        words = seen * ((tokens != config.cls_token_id) & (tokens != config.sep_token_id)).float()
+        return model.head.side(tokens, states, seen, words)
+
+    def _words_of(self, text: str) -> frozenset[str]:
+        return self._words.setdefault(text, frozenset(text.lower().split()))
+
+
+def _drawn(count: int, wanted: int, step: int, seed: int) -> list[int]:
+    """Return rows so that every row comes once an epoch, whatever the steps before were."""
+    found: list[int] = []
+    for place in range(step * wanted, (step + 1) * wanted):
+        epoch, row = divmod(place, count)
+        found.append(int(np.random.default_rng([seed, epoch]).permutation(count)[row]))
+    return found
+
+
+def _rows_of(side: Side, rows: Tensor) -> Side:
+    return Side(*(getattr(side, entry.name)[rows] for entry in fields(Side)))

@@ -1,0 +1,368 @@
+"""`tune`: from a folder of documents to a reranker with the proof, in stages that are kept on disk."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from semantic_ranker import CrossEncoder
+from semantic_ranker._files import locked
+from semantic_ranker._version import __version__
+from semantic_ranker.errors import DataFormatError
+from semantic_ranker.evaluation import RerankTask, interval
+from semantic_ranker.evaluation.tasks import with_scores
+from semantic_ranker_training.data.groups import group_line
+from semantic_ranker_training.data.records import Group
+from semantic_ranker_training.manifest import Metric
+from semantic_ranker_training.tune import finish, measure
+from semantic_ranker_training.tune.base import Base, find_base
+from semantic_ranker_training.tune.data import Data, kinds, prepare
+from semantic_ranker_training.tune.embedder import KeptEmbedder
+from semantic_ranker_training.tune.estimate import Estimate, estimate
+from semantic_ranker_training.tune.fit import METRIC, FitReport, FitSettings, fit
+from semantic_ranker_training.tune.general import general_groups
+from semantic_ranker_training.tune.given import Given, read_given
+from semantic_ranker_training.tune.library import Library, read_library
+from semantic_ranker_training.tune.mining import GIVEN, Learnt, learning_pairs, mined
+from semantic_ranker_training.tune.options import TuneOptions
+from semantic_ranker_training.tune.proof import TUNED, Proof, Proving, base_name, prove
+from semantic_ranker_training.tune.report import write_page
+from semantic_ranker_training.tune.work import WorkFolder, file_hash, hashed
+
+Tell = Callable[[str], None]
+FEWEST_LEARNT = 8
+REPORT, PAGE = "tune.json", "tune.html"
+_GENERAL = 800
+_LEAST_FIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneResult:
+    """What came of it.
+
+    Attributes:
+        folder: The model folder.
+        content: Everything that ``tune.json`` holds.
+        unchanged: Whether nothing had to be done.
+    """
+
+    folder: Path
+    content: dict[str, Any]
+    unchanged: bool = False
+
+    @property
+    def status(self) -> int:
+        """Exit status of the command."""
+        return int(self.content["verdict"]["exit_status"])
+
+
+def tune(options: TuneOptions, tell: Tell | None = None, *, settings: FitSettings | None = None) -> TuneResult:
+    """Tune a reranker on a folder of documents and prove what it gained.
+
+    Called again it continues a run that was killed, and does again only what documents or options have changed.
+
+    Args:
+        options: What is asked for.
+        tell: Is told in lines what happens.
+        settings: How the model learns; None takes the defaults.
+
+    Raises:
+        InvalidInputError: There is nothing to learn from, or a file cannot be used; the message says why.
+        ModelLoadError: The base or the teacher cannot be opened.
+        StorageError: The disk is full, or another process works on the same folder; what is done is kept.
+    """
+    path = work_folder(options.out)
+    with locked(path / "lock", wait=False):
+        return _Tuning(options, WorkFolder(path), tell or (lambda _: None), settings or FitSettings()).run()
+
+
+def work_folder(out: Path) -> Path:
+    """Return the folder beside ``out`` in which a run keeps its stages."""
+    return out.absolute().parent / f".{out.name}.tune"
+
+
+@dataclass(slots=True)
+class _Tuning:
+    options: TuneOptions
+    work: WorkFolder
+    tell: Tell
+    settings: FitSettings
+    started: float = field(default_factory=time.monotonic)
+
+    def run(self) -> TuneResult:
+        base = find_base(self.options.base)
+        self.tell(f"reading {self.options.documents}")
+        library = read_library(self.options.documents, self.work.path / "read")
+        identity = self._identity(base, library)
+        if (known := self._finished(identity)) is not None:
+            return TuneResult(folder=self.options.out, content=known, unchanged=True)
+        data = prepare(library, self.work.path / "split.json", self.options)
+        for note in data.notes:
+            self.tell(f"note: {note}")
+        # Kept, so that a run that goes on measures the same queries.
+        planned = self.work.stage(
+            "plan", identity, lambda _: estimate(data, base, self.options, self.settings).to_dict()
+        )
+        ahead = Estimate(**planned)
+        self.tell(ahead.line())
+        embedder = KeptEmbedder(self.work.path / "vectors", len(data.corpus.passages), data.language.code)
+        embedder.embed_documents([of.text for of in data.corpus.passages.values()])
+        given = read_given(self.options, data, embedder, self.work.path, base)
+        groups, learnt = self._groups(data, given, embedder, base)
+        validation = data.validation(embedder)
+        report = self._fit("fit", base, groups, validation, ahead)
+        gains = self._gains(base, groups, validation, data, embedder, report, ahead)
+        model, facts, weight = self._export(base, data, report, learnt, groups, validation)
+        proving = self._proving(base, model, data, embedder, given, weight, ahead)
+        proof = prove(proving, self.work, self.work.key("export"), self.tell)
+        content = self._content(identity, base, data, learnt, groups, report, facts, gains, proof, given)
+        self._publish(model, base, data, content, proof)
+        return TuneResult(folder=self.options.out, content=content)
+
+    def _identity(self, base: Base, library: Library) -> str:
+        """Return the hash of everything that decides the result."""
+        options = self.options.to_dict()
+        del options["documents"], options["out"]
+        files = {
+            name: file_hash(path)
+            for name in ("queries", "qrels", "feedback")
+            if (path := getattr(self.options, name)) is not None
+        }
+        weights = [path for path in sorted(base.folder.rglob("*")) if path.suffix in (".safetensors", ".npz", ".onnx")]
+        model = [base.name, *(file_hash(path) for path in weights)]
+        return hashed([__version__, options, files, dict(library.hashes), model, self.settings.to_dict()])
+
+    def _finished(self, identity: str) -> dict[str, Any] | None:
+        try:
+            content: dict[str, Any] = json.loads((self.options.out / REPORT).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        there = (self.options.out / "config.json").is_file() and (self.options.out / PAGE).is_file()
+        return content if content.get("identity") == identity and there else None
+
+    def _groups(self, data: Data, given: Given, embedder: KeptEmbedder, base: Base) -> tuple[list[Group], Learnt]:
+        options, stemmer = self.options, data.language.stemmer
+        learnt = learning_pairs(data.library, data.corpus, data.split, given.pairs, options, stemmer)
+        if len(learnt.pairs) < FEWEST_LEARNT:
+            raise DataFormatError(
+                f"Expected {FEWEST_LEARNT} or more pairs to learn from, got {len(learnt.pairs)} of "
+                f"{sum(learnt.made.values())} made; left out: {learnt.dropped or 'none'}. Add documents with headings.",
+                str(options.documents),
+            )
+        self.tell(f"mining negatives for {len(learnt.pairs)} pairs")
+        texts = list(data.texts("train").values())
+        inputs = [
+            [[pair.query, pair.positive, pair.strategy] for pair in learnt.pairs], texts, embedder.name,
+            options.teacher, options.negatives, options.negatives_from, stemmer, options.seed,
+        ]  # fmt: skip
+        teacher = CrossEncoder(options.teacher, other_languages="score") if options.teacher else None
+        made: list[Group] = []
+
+        def mine(folder: Path) -> Any:
+            made.extend(mined(learnt.pairs, texts, folder, embedder, teacher, options, stemmer))
+            return {"groups": len(made)}
+
+        self.work.stage("mine", inputs, mine)
+        found = made or mined(learnt.pairs, texts, self.work.path / "mine", embedder, teacher, options, stemmer)
+        return found, learnt
+
+    def _fit(
+        self, name: str, base: Base, groups: Sequence[Group], validation: RerankTask, ahead: Estimate
+    ) -> FitReport:
+        general = list(general_groups(_GENERAL, self.options.seed)) if self.options.general else []
+        settings = replace(
+            self.settings,
+            seed=self.options.seed,
+            general=self.options.general,
+            passage_tokens=min(self.settings.passage_tokens, self.options.passage_tokens),
+        )
+        room = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
+        inputs = [
+            [group_line(group, "labelled") for group in groups], [group_line(group) for group in general],
+            settings.to_dict(), base.name, dict(validation.queries), self.options.budget_s,
+        ]  # fmt: skip
+        folder = self.work.path / name
+
+        def learn(path: Path) -> Any:
+            self.tell(f"learning from {len(groups)} queries, at most {max(room, _LEAST_FIT_S) / 60:.0f} minutes")
+            return fit(
+                base, groups, validation, general, path,
+                settings=settings, budget_s=max(room, _LEAST_FIT_S), progress=self.tell,
+            ).to_dict()  # fmt: skip
+
+        found = self.work.stage(name, inputs, learn)
+        return FitReport(folder=folder / "model", **{**found, "history": tuple(found["history"])})
+
+    def _gains(
+        self, base: Base, groups: Sequence[Group], validation: RerankTask, data: Data, embedder: KeptEmbedder,
+        report: FitReport, ahead: Estimate,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Leave out each ingredient that was given, and measure what it was worth."""
+        used = [kind for kind in GIVEN if any(group.source == kind for group in groups)]
+        used += ["teacher"] if self.options.teacher else []
+        if not used:
+            return {}
+        gains: dict[str, Any] = {}
+        for kind in used:
+            left = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
+            if not self.options.ablate and left < 1.2 * report.seconds:
+                gains[kind] = {"measured": False, "why": "the budget had no room to learn once more without it"}
+                continue
+            rest = [replace(of, scores=None) if kind == "teacher" else of for of in groups if of.source != kind]
+            self.tell(f"learning without {kind}, to see what it is worth")
+            other = self._fit(f"without-{kind}", base, rest, validation, ahead)
+            gains[kind] = self._gain(kind, base, data, embedder, report, other)
+        return gains
+
+    def _gain(
+        self, kind: str, base: Base, data: Data, embedder: KeptEmbedder, one: FitReport, other: FitReport
+    ) -> dict[str, Any]:
+        from semantic_ranker_training.tune.first_stage import FirstStage
+
+        task = data.task("held-out", data.tested, {key: of.text for key, of in data.corpus.passages.items()})
+
+        def compare(_: Path) -> Any:
+            search = FirstStage(task.corpus, embedder, data.language.stemmer).runs(task.queries, measure.SLOW_DEPTH)
+            runs = {}
+            for name, of in (("with", one), ("without", other)):
+                with finish.scorer_of(of.folder, base.becomes) as scorer:
+                    runs[name] = measure.rerank(scorer, task, search["RRF"])
+            found = measure.find(task, runs, "with").comparisons["without"][METRIC]
+            return {
+                "measured": True, "without": found.mean_a, "with": found.mean_b, "difference": found.difference,
+                "low": found.low, "high": found.high, "p": found.p_value,
+            }  # fmt: skip
+
+        keys = [self.work.key("fit"), self.work.key(f"without-{kind}"), dict(task.queries)]
+        return dict(self.work.stage(f"gain-{kind}", keys, compare))
+
+    def _export(
+        self, base: Base, data: Data, report: FitReport, learnt: Learnt, groups: Sequence[Group], validation: RerankTask
+    ) -> tuple[Path, dict[str, Any], float]:
+        counts = Counter(group.source for group in groups)
+
+        def make(folder: Path) -> Any:
+            self.tell("calibrating and exporting")
+            scale, bias = finish.calibration(report.folder, base.becomes, validation)
+            facts = {"tuned_from": base.name, "fit": report.to_dict(), "settings": self.settings.to_dict()}
+            metadata = finish.described(
+                self.options.out.name, base, data.language.code, counts, limits_of(base, data), facts
+            )
+            metadata = replace(metadata, scale=scale, bias=bias)
+            made = finish.export(
+                report.folder, base.becomes, folder / "model", metadata, list(data.texts("train").values()), validation
+            )
+            with measure.open_cached(folder / "model") as model:
+                weight = measure.fitted_weight(_ranked(model, validation), first_of(validation), task_of(validation))
+            return {**made, "fusion_weight": weight, "calibration": {"scale": scale, "bias": bias}}
+
+        inputs = [self.work.key("fit"), report.to_dict(), data.language.code, self.options.out.name]
+        facts = self.work.stage("export", inputs, make)
+        return self.work.path / "export" / "model", facts, facts["fusion_weight"]
+
+    def _proving(
+        self,
+        base: Base,
+        model: Path,
+        data: Data,
+        embedder: KeptEmbedder,
+        given: Given,
+        weight: float,
+        ahead: Estimate,
+    ) -> Proving:
+        return Proving(
+            base=base,
+            model=model,
+            data=data,
+            embedder=embedder,
+            weight=weight,
+            judged=given.tested,
+            guards=self.options.guards,
+            guard_queries=ahead.guard_queries,
+            depth=measure.DEPTH if base.becomes == "interaction" else measure.SLOW_DEPTH,
+            published=self.options.out,
+            seed=self.options.seed,
+        )
+
+    def _content(
+        self, identity: str, base: Base, data: Data, learnt: Learnt, groups: Sequence[Group], report: FitReport,
+        export: Mapping[str, Any], gains: Mapping[str, Any], proof: Proof, given: Given,
+    ) -> dict[str, Any]:  # fmt: skip
+        return {
+            "schema_version": 1,
+            "kind": "tune",
+            "made_by": f"semantic-ranker {__version__}",
+            "identity": identity,
+            "options": self.options.to_dict(),
+            "base": base.name,
+            "compared_with": base_name(base),
+            "documents": {
+                "read": len(data.library.documents),
+                "passages": len(data.corpus.passages),
+                "language": data.language.code,
+                "left_out": data.library.reasons,
+            },
+            "split": {
+                "by": "section" if data.split.by_section else "document",
+                "learnt_from": dict(Counter(data.split.side.values())),
+                "tested": kinds(data.tested),
+                "watched": kinds(data.watched),
+            },
+            "pairs": {
+                "made": learnt.made, "left_out": learnt.dropped, "learnt": dict(Counter(of.source for of in groups)),
+            },
+            "fit": report.to_dict(),
+            "export": dict(export),
+            "gains": dict(gains),
+            "notes": [*data.notes, *given.notes, *limits_of(base, data)],
+            "seconds": round(time.monotonic() - self.started, 1),
+            **proof.to_dict(),
+        }  # fmt: skip
+
+    def _publish(self, model: Path, base: Base, data: Data, content: Mapping[str, Any], proof: Proof) -> None:
+        page = self.work.path / PAGE
+        write_page(page, content, proof, base_name(base))
+        own, name = proof.own.evaluations, f"held-out sections of {self.options.documents.name}"
+        metrics = [
+            Metric(
+                collection=name, name=metric, value=own[TUNED].mean[metric], low=low, high=high,
+                baselines={system: of.mean[metric] for system, of in own.items() if system != TUNED},
+            )
+            for metric in measure.METRICS
+            for low, high in [interval(own[TUNED].per_query[metric])]
+        ]  # fmt: skip
+        limits = [proof.verdict.words, proof.verdict.recommendation]
+        text = json.dumps(content, indent=2, ensure_ascii=True, default=float) + "\n"
+        extra = {REPORT: text, PAGE: page.read_text(encoding="utf-8")}
+        finish.publish(model, self.options.out, metrics, limits, extra)
+        (self.work.path / "fit" / "last.safetensors").unlink(missing_ok=True)
+
+
+def limits_of(base: Base, data: Data) -> list[str]:
+    """Return what is known to limit a tuned model."""
+    found = ["tuned on one folder of documents: nothing is said of others"]
+    if base.name == "bundled reranker" and data.language.code != "en":
+        found.append(
+            f"the base reads English; the documents are in {data.language.code!r}: its encoder was not made for them, "
+            "and without a multilingual base (--base) that is the limit of what tuning can reach"
+        )
+    return found
+
+
+def task_of(validation: RerankTask) -> measure.Task:
+    """Return a reranker's task as one to be measured on."""
+    return measure.Task(name="validation", queries=validation.queries, qrels=validation.qrels, corpus=validation.corpus)
+
+
+def first_of(validation: RerankTask) -> dict[str, dict[str, float]]:
+    """Return a task's candidates as scores."""
+    return {qid: with_scores(qid, of) for qid, of in validation.candidates.items()}
+
+
+def _ranked(model: CrossEncoder, validation: RerankTask) -> dict[str, dict[str, float]]:
+    return measure.rerank(model, task_of(validation), first_of(validation))
