@@ -1,6 +1,7 @@
 """README and docs do what they say: their programs run offline and print what stands below them.
 
-The blocks of a page of `docs/` run one after the other in one folder; those of the README each in their own.
+The blocks of a page of `docs/` run one after the other in one process and folder; those of the README each in their
+own. Blocks marked `py` instead of `python` are code of other libraries, shown and not run.
 
 The rule of comparison: the same lines and words in the same order. Numbers with a decimal point are scores
 of the bundled model and may differ by `SCORE_TOLERANCE`, so that better weights do not break the README.
@@ -9,6 +10,7 @@ of the bundled model and may differ by `SCORE_TOLERANCE`, so that better weights
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -20,7 +22,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = sorted((ROOT / "docs").rglob("*.md"))
+RUNNER = Path(__file__).parent / "run_blocks.py"
 SCORE_TOLERANCE = 0.15
 PROGRAM = re.compile(r"```python\n(?P<code>.*?)```\n\n```text\n(?P<printed>.*?)```", re.DOTALL)
 CONSOLE = re.compile(r"```console\n(?P<code>(?:\$ [^\n]*\n)+)(?P<printed>.*?)```", re.DOTALL)
@@ -46,18 +49,30 @@ def _check(page: Path, block: re.Match[str], printed: str) -> None:
     assert now == pytest.approx(shown, abs=SCORE_TOLERANCE)
 
 
-def _run(block: re.Match[str], folder: Path) -> str:
+def _kind_and_code(block: re.Match[str]) -> tuple[str, str]:
     if block.re is CONSOLE:
-        command = ["bash", "-e", "-c", re.sub(r"^\$ ", "", block["code"], flags=re.MULTILINE)]
-    else:
-        command = [sys.executable, "-c", block["code"]]
+        return "console", re.sub(r"^\$ ", "", block["code"], flags=re.MULTILINE)
+    return "python", block["code"]
+
+
+def _run(blocks: list[tuple[str, str]], folder: Path) -> list[str]:
+    """Run blocks in one process and return what each printed."""
     scripts = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    offline = os.environ | {"HF_HUB_OFFLINE": "1", "PATH": scripts, "COLUMNS": "100"}
+    offline = os.environ | {"HF_HUB_OFFLINE": "1", "PATH": scripts, "COLUMNS": "100", "PYTHONWARNINGS": "ignore"}
+    offline |= {"SEMANTIC_RANKER_EXAMPLES": str(ROOT / "examples")}
     done = subprocess.run(
-        command, cwd=folder, env=offline, capture_output=True, text=True, encoding="utf-8", check=False
+        [sys.executable, str(RUNNER)],
+        cwd=folder,
+        env=offline,
+        input=json.dumps(blocks),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    printed: list[str] = json.loads(done.stdout)
+    return printed
 
 
 def _commands() -> list[str]:
@@ -73,15 +88,20 @@ def test_every_program_and_console_session_is_followed_by_its_output() -> None:
 @pytest.mark.parametrize("number", range(5))
 def test_a_block_prints_what_the_readme_shows(number: int, tmp_path: Path) -> None:
     block = _blocks()[number]
-    _check(README, block, _run(block, tmp_path))
+    _check(README, block, *_run([_kind_and_code(block)], tmp_path))
 
 
-@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.stem)
+def test_every_block_of_a_page_is_followed_by_its_output() -> None:
+    for page in DOCS:
+        text = page.read_text(encoding="utf-8")
+        assert text.count("```python") + text.count("```console") == len(_blocks(page)), page.name
+
+
+@pytest.mark.parametrize("page", [page for page in DOCS if _blocks(page)], ids=lambda page: page.stem)
 def test_a_page_prints_what_it_shows(page: Path, tmp_path: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert text.count("```python") + text.count("```console") == len(_blocks(page))
-    for block in _blocks(page):
-        _check(page, block, _run(block, tmp_path))
+    blocks = _blocks(page)
+    for block, printed in zip(blocks, _run([_kind_and_code(block) for block in blocks], tmp_path), strict=True):
+        _check(page, block, printed)
 
 
 def test_shell_commands_name_targets_extras_and_files_that_exist() -> None:

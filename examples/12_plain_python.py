@@ -1,6 +1,6 @@
 """Rerank plain strings, without a framework: the core is all you need.
 
-Run: python examples/03_plain_python.py
+Run: python examples/12_plain_python.py
 Needs: pip install semantic-ranker
 """
 

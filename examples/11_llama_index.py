@@ -1,6 +1,6 @@
 """Rerank in a LlamaIndex query engine: retrieve 20 sections of the handbook, keep the best 3.
 
-Run: python examples/02_llama_index.py
+Run: python examples/11_llama_index.py
 Needs: pip install "semantic-ranker[llama-index]"
 """
 

@@ -1,6 +1,6 @@
 """Rerank in a LangChain chain: retrieve 20 sections of the handbook, keep the best 3.
 
-Run: python examples/01_langchain.py
+Run: python examples/10_langchain.py
 Needs: pip install "semantic-ranker[langchain]"
 """
 
