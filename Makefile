@@ -4,9 +4,10 @@ PIP_FLAGS ?= --disable-pip-version-check --quiet
 STAMP := .stamp-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
 DEMO := .venv-demo
 DEV := .venv
+DOCS := .venv-docs
 DATA ?= ../shared/data
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench docs clean
 
 $(DEMO)/$(STAMP):
 	@echo "Installing the core, LangChain and LlamaIndex into $(DEMO) (no torch) ..."
@@ -19,6 +20,13 @@ $(DEV)/$(STAMP):
 	$(PYTHON) -m venv --clear $(DEV)
 	$(DEV)/bin/pip install $(PIP_FLAGS) --upgrade "pip>=25.1"
 	$(DEV)/bin/pip install $(PIP_FLAGS) -c constraints.txt --group dev -e ".[all]"
+	@touch $@
+
+$(DOCS)/$(STAMP):
+	@echo "Installing what builds the site into $(DOCS) ..."
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/pip install $(PIP_FLAGS) --upgrade "pip>=25.1"
+	$(DOCS)/bin/pip install $(PIP_FLAGS) -c constraints.txt --group docs
 	@touch $@
 
 demo: $(DEMO)/$(STAMP)
@@ -37,5 +45,9 @@ bench: $(DEV)/$(STAMP)
 	$(DEV)/bin/python benchmarks/quality.py --data $(DATA)
 	$(DEV)/bin/python benchmarks/tables.py
 
+docs: $(DOCS)/$(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+	@echo "Open site/index.html."
+
 clean:
-	rm -rf $(DEMO) $(DEV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(DEMO) $(DEV) $(DOCS) site build dist .mypy_cache .ruff_cache .pytest_cache
