@@ -107,6 +107,11 @@ class TieredCache:
         self._redis = RedisTier(url, settings["redis"]) if url else None  # type: ignore[arg-type]
         self._flights, self._tally = Flights(), Tally()
 
+    @property
+    def codec(self) -> Codec:
+        """How vectors are stored."""
+        return self._codec
+
     def get_or_compute(
         self, space: EmbeddingSpace, role: Role, texts: Sequence[str], compute: Compute
     ) -> NDArray[np.float32]:
