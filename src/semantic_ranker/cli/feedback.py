@@ -7,6 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from semantic_ranker.cli import _review
 from semantic_ranker.cli._output import snippet, write
 
 if TYPE_CHECKING:
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command to the parser."""
-    feedback = commands.add_parser("feedback", help="export a feedback log, or show its figures")
+    feedback = commands.add_parser("feedback", help="review a feedback log, export it, or show its figures")
     actions = feedback.add_subparsers(required=True, metavar="ACTION")
     metrics = actions.add_parser("metrics", help="resolution, precision by intent, response time, out of context")
     _add_log(metrics)
     metrics.add_argument("--json", action="store_true", help="print JSON")
+    metrics.add_argument("--html", metavar="PAGE", help="write a page, too (extra 'report')")
     metrics.set_defaults(run=_metrics)
+    review = actions.add_parser("review", help="list interactions, show one, and say what came of it")
+    _add_log(review)
+    _review.add(review)
+    review.set_defaults(run=_run_review)
     export = actions.add_parser("export", help="write judged queries (BEIR folder) or training pairs (JSON Lines)")
     _add_log(export)
     export.add_argument("--out", required=True, metavar="PATH", help="folder for judgments, file for pairs")
@@ -31,7 +37,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         default="judgments",
         help="what to write (default: %(default)s)",
     )
-    export.add_argument("--corpus", metavar="FILE", help='JSON Lines with "_id" and "text"; pairs need it')
+    texts = export.add_mutually_exclusive_group()
+    texts.add_argument("--corpus", metavar="FILE", help='texts of the documents: JSON Lines with "_id" and "text"')
+    texts.add_argument("--index", metavar="INDEX", help="the same from an index; pairs need either")
     export.set_defaults(run=_export)
 
 
@@ -63,12 +71,24 @@ def warn_of_lost_lines(reading: Reading) -> None:
         )
 
 
+def _run_review(options: argparse.Namespace) -> int:
+    from semantic_ranker.feedback import FeedbackLog
+
+    reading = reading_of(options)
+    status = _review.run(options, FeedbackLog(options.log), reading)
+    warn_of_lost_lines(reading)
+    return status
+
+
 def _metrics(options: argparse.Namespace) -> int:
     from semantic_ranker.feedback import measure
+    from semantic_ranker.feedback.page import metrics_page
 
     reading = reading_of(options)
     metrics = measure(reading)
     warn_of_lost_lines(reading)
+    if options.html:
+        metrics_page(metrics, name=options.log).write(options.html)
     if options.json:
         print(json.dumps({**metrics.to_dict(), "torn": reading.torn, "damaged": reading.damaged}, indent=2))
     else:
@@ -114,9 +134,13 @@ def _export(options: argparse.Namespace) -> int:
     from semantic_ranker.errors import InvalidInputError
     from semantic_ranker.feedback import to_judgments, to_pairs, write_judgments, write_pairs
 
-    if options.kind == "pairs" and options.corpus is None:
-        raise InvalidInputError("Expected --corpus FILE, got none: training pairs need the texts of the documents.")
-    corpus = read_corpus(options.corpus) if options.corpus else None
+    if options.kind == "pairs" and not (options.corpus or options.index):
+        raise InvalidInputError(
+            "Expected --corpus FILE or --index INDEX, got none: training pairs need the texts of the documents."
+        )
+    corpus = _review.texts_of(options.index) if options.index else None
+    if options.corpus:
+        corpus = read_corpus(options.corpus)
     reading = reading_of(options)
     if options.kind == "pairs":
         count = write_pairs(to_pairs(reading, corpus or {}), options.out)

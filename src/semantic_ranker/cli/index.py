@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from semantic_ranker.cli._output import count, size_text, snippet, write
 
 if TYPE_CHECKING:
+    from semantic_ranker.documents.redaction import FindNames
     from semantic_ranker.indexes.ingest import Ingested
     from semantic_ranker.pipeline import RAGPipeline
     from semantic_ranker.retrieval import Retrieval
@@ -34,6 +35,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     index.add_argument("--max-tokens", type=count, default=600, metavar="N", help="of a passage (default: 600)")
     index.add_argument("--overlap", type=int, default=0, metavar="N", help="tokens repeated (default: 0)")
     index.add_argument("--redact", action="store_true", help="take personal data out before anything is stored")
+    index.add_argument(
+        "--names",
+        metavar="LANG",
+        help="the same with people's names, by Presidio: en, es, or LANG:MODEL of spaCy",
+    )
     index.add_argument("--json", action="store_true", help="print JSON")
     index.set_defaults(run=_index)
     query = commands.add_parser("query", help="ask an index")
@@ -56,7 +62,7 @@ def _index(options: argparse.Namespace) -> int:
         max_tokens=options.max_tokens,
         overlap_tokens=options.overlap,
     )
-    redactor = Redactor() if options.redact else None
+    redactor = Redactor(names=_names(options)) if options.redact or options.names else None
     report = _pipeline(options).index_folder(options.documents, options.out, config=config, redactor=redactor)
     seconds = time.perf_counter() - start
     size = sum(file.stat().st_size for file in Path(options.out).rglob("*") if file.is_file())
@@ -65,6 +71,15 @@ def _index(options: argparse.Namespace) -> int:
     else:
         _print_report(report, seconds, size, options.out)
     return 0
+
+
+def _names(options: argparse.Namespace) -> FindNames | None:
+    from semantic_ranker.documents import presidio_names
+
+    if not options.names:
+        return None
+    language, _, model = options.names.partition(":")
+    return presidio_names(language, model=model or None)
 
 
 def _pipeline(options: argparse.Namespace) -> RAGPipeline:

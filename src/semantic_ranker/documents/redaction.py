@@ -183,12 +183,13 @@ def restore(text: str, path: StrPath) -> str:
     return re.sub(r"\[[A-Z_]{1,20}_\d{1,9}\]", lambda found: str(originals.get(found.group(), found.group())), text)
 
 
-def presidio_names(language: str = "en", *, min_score: float = 0.5) -> FindNames:
+def presidio_names(language: str = "en", *, min_score: float = 0.5, model: str | None = None) -> FindNames:
     """Return a finder of people's names through Microsoft Presidio, which brings a language model of its own.
 
     Args:
         language: ``en`` or ``es``; Presidio needs spaCy's model of it.
         min_score: Least confidence, from 0 to 1.
+        model: spaCy's model; None is ``en_core_web_lg`` or ``es_core_news_md``.
 
     Raises:
         ModuleNotFoundError: Presidio is not installed.
@@ -202,7 +203,7 @@ def presidio_names(language: str = "en", *, min_score: float = 0.5) -> FindNames
             "the language",
             name=error.name,
         ) from error
-    model = {"en": "en_core_web_lg", "es": "es_core_news_md"}.get(language, language)
+    model = model or {"en": "en_core_web_lg", "es": "es_core_news_md"}.get(language, language)
     provider = NlpEngineProvider(
         nlp_configuration={"nlp_engine_name": "spacy", "models": [{"lang_code": language, "model_name": model}]}
     )

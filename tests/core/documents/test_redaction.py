@@ -142,6 +142,8 @@ def test_presidio_is_asked_for_people_of_the_language(monkeypatch):
     monkeypatch.setitem(sys.modules, "presidio_analyzer.nlp_engine", engines)
     assert Redactor(names=presidio_names("es"))("Dice Ana.") == "Dice [NAME]."
     assert made["models"] == [{"lang_code": "es", "model_name": "es_core_news_md"}]
+    presidio_names("es", model="own")
+    assert made["models"] == [{"lang_code": "es", "model_name": "own"}]
 
 
 def test_presidio_missing_is_said(monkeypatch):
