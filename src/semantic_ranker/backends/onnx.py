@@ -106,7 +106,7 @@ def open_session(path: Path, content: bytes | None) -> Any:
     try:
         # From bytes, a graph has no folder from which it could read external data.
         content = path.read_bytes() if content is None else content
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except OSError as error:
         raise ModelLoadError(f"Cannot read {path.name}: {error.strerror}.") from error
     except Exception as error:  # onnxruntime raises a dozen unrelated classes here
@@ -114,6 +114,10 @@ def open_session(path: Path, content: bytes | None) -> Any:
             f"ONNX Runtime cannot open {path.name} ({_reason(error)}); the file must be one complete graph without "
             "external data: export it again with `semantic-ranker export`."
         ) from error
+    if hasattr(session, "_model_bytes"):
+        # Kept for a second try with other providers, and as large as the weights that the session has packed already.
+        session._model_bytes = None
+    return session
 
 
 def _reason(error: Exception) -> str:
