@@ -54,7 +54,7 @@ class Intent:
         """
         if not isinstance(record, dict):
             raise InvalidInputError(f"Expected intents[{place}] to be an object, got {type(record).__name__}.")
-        known = {_ALIASES.get(key, key): value for key, value in record.items()}
+        known: dict[str, Any] = {_ALIASES.get(key, key): value for key, value in record.items()}
         if unknown := sorted(set(known) - _KEYS):
             raise InvalidInputError(f"Expected {', '.join(sorted(_KEYS))} in intents[{place}], got {unknown[0]!r}.")
         name, examples, reply = known.get("name"), known.get("examples"), known.get("reply")
@@ -223,8 +223,7 @@ def fitted_threshold(vectors: NDArray[np.float32], owner: NDArray[np.intp]) -> f
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    result: NDArray[np.float32] = vectors / np.where(lengths > 0, lengths, 1)
-    return result
+    return (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32)
 
 
 def _is_text(value: object) -> bool:

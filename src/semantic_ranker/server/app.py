@@ -164,7 +164,8 @@ class _Api:
         result = asyncio.wrap_future(future)
         gone = asyncio.ensure_future(_disconnected(request))
         try:
-            await asyncio.wait({result, gone}, timeout=self._config.timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {result, gone}
+            await asyncio.wait(both, timeout=self._config.timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if result.done():
                 reply, content, seconds = result.result()
                 self._places.took(seconds)
