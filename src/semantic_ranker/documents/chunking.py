@@ -145,8 +145,10 @@ def _units(text: str, block: Block, count: Count, most: int) -> Iterator[_Unit]:
 def _parts(
     text: str, span: tuple[int, int], cuts: Sequence[re.Pattern[str]], count: Count, most: int
 ) -> Iterator[tuple[int, int, int]]:
-    for start, end in _split(text, span, cuts[0]) if cuts else _characters(span, count(text[slice(*span)]), most):
-        tokens = count(text[start:end])
+    whole = 0 if cuts else count(text[slice(*span)])
+    for start, end in _split(text, span, cuts[0]) if cuts else _characters(span, whole, most):
+        # Parts of a word can count less alone than side by side: each takes its share of the whole at least.
+        tokens = max(count(text[start:end]), -(-whole * (end - start) // (span[1] - span[0])))
         if text[start:end].isspace():
             continue
         if tokens <= most or end - start == 1:

@@ -62,6 +62,15 @@ def test_every_passage_is_where_its_span_says(pieces, most, overlap, least):
     assert chunk_document(document, config) == chunks
 
 
+def test_parts_of_an_endless_word_stay_below_the_limit():
+    for most in range(8, 14):
+        chunks = chunk_document(
+            document_of([Piece("paragraph", "word " + "x" * 300)]), ChunkConfig(min_tokens=0, max_tokens=most)
+        )
+        assert max(estimate_tokens(chunk.text) for chunk in chunks) <= most
+        assert "".join(chunk.text for chunk in chunks).count("x") == 300
+
+
 GUIDE = "\n\n".join(
     ["# Guide", SENTENCE * 30, "## Small", SENTENCE, "## Other", SENTENCE * 3, "### Deep", SENTENCE * 40]
 )
