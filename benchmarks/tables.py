@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from choice import choice, costs, rerankers
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 FUSED = "reranker + BM25, fitted"
@@ -215,6 +217,8 @@ def cached() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"quality": lambda: table(read("quality"))},
     "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
+    "docs/models.md": {"rerankers": rerankers, "choice": choice},
+    "docs/costs.md": {"costs": costs},
 }
 
 

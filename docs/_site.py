@@ -10,7 +10,7 @@ from mkdocs.structure.files import File
 
 PLOTS = "benchmarks/results"
 _PLOT = re.compile(rf"\]\((?:\.\./)+{PLOTS}/([\w.-]+\.svg)\)")
-_OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)+(?:training|examples|benchmarks|src|README)[^)]*\)")
+_OUTSIDE = re.compile(r"(?<!!)\[([^\]]+)\]\((?:\.\./)+(?:(?:training|examples|benchmarks|src)/|README)[^)]*\)")
 
 
 def on_files(files: Any, config: Any) -> Any:

