@@ -9,15 +9,20 @@ langchain-community, llama-index-postprocessor-sbert-rerank and psutil; their ON
 Every contender is a process of its own, pinned to the same cores, and answers one task at a time. The tasks of all
 alternate, so that a busy machine slows all alike; figures are medians over queries, ratios are taken query by query.
 ``as installed`` is a library's default, ``tuned`` its best setting, which is one text a batch. The bundled model has
-other weights, and stands apart. Writes benchmarks/results/latency.json and .svg.
+other weights, and stands apart. Answers are kept under runs/latency, so that a run that was stopped goes on where it
+was (``--fresh`` forgets them); twenty minutes in all on two quiet cores. On a machine with a GPU, ``--device cuda``
+adds sentence-transformers and our torch backend there, in fp32, fp16 and bf16.
+Writes benchmarks/results/latency.json and .svg.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -31,8 +36,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTIONS = ("cosqa", "cacm", "scifact")
 COUNTS = (20, 50, 100)
+CASCADE = "cascade-model"
 BASELINE = "sentence-transformers torch, as installed"
 LENGTH = 512
+TOP = 10
+FITTED = 40  # queries of training text that the cascade is fitted to
 # Linear layers of one token and attention of one token for each other token, in FLOP, for six layers of 384.
 LINEAR, ATTENTION = 21.23e6, 9216.0
 Score = Callable[[str, Sequence[str]], Sequence[float]]
@@ -44,9 +52,19 @@ Score = Callable[[str, Sequence[str]], Sequence[float]]
 def ours(spec: dict[str, Any]) -> Score:
     from semantic_ranker import CrossEncoder
 
-    more = {"cache_bytes": spec["cache_bytes"]} if "cache_bytes" in spec else {}
-    encoder = CrossEncoder(spec["folder"], precision=spec["precision"], threads=spec["threads"], **more)
-    return lambda query, texts: encoder.score([(query, text) for text in texts])
+    more = {name: spec[name] for name in ("cache_bytes", "mode", "device") if name in spec}
+    encoder = CrossEncoder(
+        spec["folder"], precision=spec["precision"], threads=spec["threads"], other_languages="score", **more
+    )
+    if "mode" not in spec:
+        return lambda query, texts: encoder.score(query, texts).tolist()
+
+    def first(query: str, texts: Sequence[str]) -> Sequence[float]:
+        found = {item.index: item.logit for item in encoder.rank(query, texts, top_k=TOP)}
+        # Only the first ones have a score; the others stay behind them, in their order.
+        return [found.get(row, -1e3 - row) for row in range(len(texts))]
+
+    return first
 
 
 def ours_langchain(spec: dict[str, Any]) -> Score:
@@ -85,7 +103,9 @@ def sentence_transformers(spec: dict[str, Any]) -> Score:
     options: dict[str, Any] = {}
     if spec["backend"] == "onnx":
         options = {"backend": "onnx", "model_kwargs": {"file_name": spec["file"], "export": False}}
-    model = CrossEncoder(spec["folder"], device="cpu", local_files_only=True, **options)
+    if spec.get("dtype"):
+        options = {"model_kwargs": {"torch_dtype": spec["dtype"]}}
+    model = CrossEncoder(spec["folder"], device=spec.get("device", "cpu"), local_files_only=True, **options)
     model.max_length = LENGTH
     more = {"batch_size": spec["batch"]} if spec.get("batch") else {}
     return lambda query, texts: model.predict([(query, t) for t in texts], show_progress_bar=False, **more).tolist()
@@ -231,6 +251,26 @@ def prepare_peers(source: str, out: str) -> None:
     (Path(out) / "ready.json").write_text(json.dumps({"int8": f"onnx/{quantised}", "fp32": "onnx/model.onnx"}))
 
 
+def prepare_cascade(options: argparse.Namespace, folder: Path) -> None:
+    """Copy our folder, and fit a cascade to it on training text."""
+    import gzip
+    import random
+
+    from semantic_ranker import CrossEncoder
+    from semantic_ranker.cascade.fitting import fit_cascade, samples_of, store_cascade
+
+    shutil.copytree(options.model, folder, dirs_exist_ok=True)
+    with gzip.open(options.data / "train/qa-en.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    random.Random(2).shuffle(rows)
+    documents = list(dict.fromkeys(row["positive"] for row in rows[:20_000]))
+    queries = list(dict.fromkeys(row["query"] for row in rows))[:FITTED]
+    with CrossEncoder(folder, precision="int8", threads=options.threads, other_languages="score") as encoder:
+        fit = fit_cascade(list(samples_of(encoder, queries, documents)), top=TOP, lost=0.05)
+    store_cascade(folder, fit)
+    (folder / "fitted.json").write_text(json.dumps(fit.to_dict()), "utf-8")
+
+
 def contenders(options: argparse.Namespace, peers: Path) -> dict[str, tuple[str, dict[str, Any]]]:
     mine, theirs, model = sys.executable, options.peers_python, options.model
     found: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -238,7 +278,12 @@ def contenders(options: argparse.Namespace, peers: Path) -> dict[str, tuple[str,
         found[f"ours {precision}"] = (mine, {"kind": "ours", "folder": model, "precision": precision})
     found["ours int8 in LangChain"] = (mine, {"kind": "ours_langchain", "folder": model, "precision": "int8"})
     found["ours int8 in LlamaIndex"] = (mine, {"kind": "ours_llama_index", "folder": model, "precision": "int8"})
+    cascade = {"kind": "ours", "folder": str(peers / CASCADE), "precision": "int8", "mode": "cascade"}
+    found[f"ours int8, cascade, first {TOP}"] = (mine, cascade)
     bundled = {"kind": "ours", "folder": None, "precision": "int8"}
+    found[f"bundled int8, cascade, first {TOP}, new passages"] = (
+        mine, {**bundled, "mode": "cascade", "cache_bytes": 0},
+    )  # fmt: skip
     found["bundled int8, new passages"] = (mine, {**bundled, "cache_bytes": 0})
     found["bundled int8, known passages"] = (mine, {**bundled, "cache_bytes": 2_000_000_000, "twice": True})
     if theirs:
@@ -259,6 +304,14 @@ def contenders(options: argparse.Namespace, peers: Path) -> dict[str, tuple[str,
         found["rerankers"] = (theirs, {"kind": "rerankers", "folder": model})
         found["LangChain CrossEncoderReranker"] = (theirs, {"kind": "langchain", "folder": model})
         found["LlamaIndex SentenceTransformerRerank"] = (theirs, {"kind": "llama_index", "folder": model})
+    if options.device == "cuda":
+        for precision, dtype in (("fp32", "float32"), ("fp16", "float16"), ("bf16", "bfloat16")):
+            found[f"ours {precision}, cuda"] = (
+                mine, {"kind": "ours", "folder": model, "precision": precision, "device": "cuda"},
+            )  # fmt: skip
+            if theirs:
+                gpu = {"kind": "sentence_transformers", "backend": "torch", "folder": model, "device": "cuda"}
+                found[f"sentence-transformers torch {precision}, cuda"] = (theirs, {**gpu, "dtype": dtype})
     return {name: (python, {**spec, "threads": options.threads}) for name, (python, spec) in found.items()}
 
 
@@ -266,8 +319,8 @@ def contenders(options: argparse.Namespace, peers: Path) -> dict[str, tuple[str,
 
 
 class Contender:
-    def __init__(self, name: str, python: str, spec: dict[str, Any]) -> None:
-        self.name, self.twice = name, bool(spec.get("twice"))
+    def __init__(self, name: str, python: str, spec: dict[str, Any], kept: Path | None = None) -> None:
+        self.name, self.twice, self.kept = name, bool(spec.get("twice")), kept
         cores = sorted(os.sched_getaffinity(0))[: spec["threads"]]
         environment = {
             **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1",
@@ -285,6 +338,9 @@ class Contender:
         )
         self.hello = self._read()
         self.answers: dict[int, list[dict[str, Any]]] = {count: [] for count in COUNTS}
+        for line in kept.read_text().splitlines() if kept and kept.is_file() else ():
+            count, answer = json.loads(line)
+            self.answers[count].append(answer)
 
     def _read(self) -> dict[str, Any]:
         line = self.process.stdout.readline() if self.process.stdout else ""
@@ -295,6 +351,17 @@ class Contender:
         self.process.stdin.write(json.dumps({"query": query, "texts": texts}) + "\n")
         self.process.stdin.flush()
         return self._read()
+
+    def answer(self, number: int, count: int, task: dict[str, Any]) -> None:
+        """Answer a task that was not answered in an earlier run; tasks of a count come in order."""
+        if len(self.answers[count]) > number:
+            return
+        if self.twice:
+            self.ask(task["query"], task["texts"][:count])
+        self.answers[count].append(self.ask(task["query"], task["texts"][:count]))
+        if self.kept:
+            with self.kept.open("a") as file:
+                file.write(json.dumps([count, self.answers[count][-1]]) + "\n")
 
     def close(self) -> None:
         assert self.process.stdin
@@ -413,6 +480,15 @@ def cold_starts(wanted: dict[str, tuple[str, dict[str, Any]]], task: dict[str, A
     return {name: statistics.median(times) for name, times in found.items() if times}
 
 
+def _kept(options: argparse.Namespace, name: str) -> Path:
+    """Return where a contender's answers are kept: apart for each model, thread count and set of queries."""
+    weights = Path(options.model) / "model.safetensors"
+    key = f"{weights.stat().st_size}-{weights.stat().st_mtime_ns}-{options.threads}-{options.queries}-{options.device}"
+    folder = options.scratch / "answers" / hashlib.sha256(key.encode()).hexdigest()[:12]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.jsonl"
+
+
 def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
     import numpy as np
     from tokenizers import Tokenizer
@@ -424,7 +500,7 @@ def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
     wanted = contenders(options, peers)
     running, failed = [], {}
     for name, (python, spec) in tqdm(wanted.items(), desc="opening", disable=None):
-        contender = Contender(name, python, spec)
+        contender = Contender(name, python, spec, _kept(options, name))
         if "error" in contender.hello:
             failed[name] = contender.hello["error"]
             print(f"{name}: left out: {contender.hello['error']}", file=sys.stderr)
@@ -434,9 +510,7 @@ def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
         for count in COUNTS:
             turn = (number + count) % len(running)
             for contender in running[turn:] + running[:turn]:
-                if contender.twice:
-                    contender.ask(task["query"], task["texts"][:count])
-                contender.answers[count].append(contender.ask(task["query"], task["texts"][:count]))
+                contender.answer(number, count, task)
     tokenizer = Tokenizer.from_file(str(Path(options.model) / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -480,13 +554,14 @@ def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
                 "high": round(high, 4),
             },
         }
-        if not name.startswith("bundled"):
+        if not name.startswith("bundled") and "cascade" not in name and "cuda" not in name:
             share = least[precision] / statistics.mean(walls[most])
             result[name]["share_of_limit"] = round(share, 3)
         contender.close()
     cold = cold_starts({name: wanted[name] for name in answered}, batch[0], options.cold_rounds)
     for name, seconds in cold.items():
         result[name]["cold_start_s"] = round(seconds, 2)
+        result[name]["cold_speedup"] = round(cold[base.name] / seconds, 1)
     lengths = [len(e.ids) for t in batch for e in tokenizer.encode_batch_fast(t["texts"])]
     return {
         "contenders": result,
@@ -498,6 +573,7 @@ def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
             },
             "mean_tokens": round(float(np.mean(lengths)), 1),
         },
+        "cascade": json.loads((peers / CASCADE / "fitted.json").read_text()),
         "limit": {f"{name}_gflops": round(value / 1e9, 1) for name, value in peak.items()},
         "least_seconds_for_100": {name: round(value, 3) for name, value in least.items()},
     }
@@ -563,9 +639,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", "../shared/data")))
     parser.add_argument("--model", help="folder of a [CLS] cross-encoder with safetensors, ONNX fp32 and int8")
     parser.add_argument("--peers-python", help="interpreter that has the peers")
-    parser.add_argument("--queries", type=int, default=12)
+    parser.add_argument("--queries", type=int, default=6)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--fresh", action="store_true", help="forget the answers of earlier runs")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cold-rounds", type=int, default=3)
+    parser.add_argument("--cold-rounds", type=int, default=2)
     parser.add_argument("--scratch", type=Path, default=ROOT / "runs/latency")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/latency.json")
     options = parser.parse_args()
@@ -579,6 +657,10 @@ def main() -> None:
     if options.peers_python and not (peers / "ready.json").is_file():
         peers.mkdir(parents=True, exist_ok=True)
         subprocess.run([options.peers_python, __file__, "--prepare", options.model, str(peers)], check=True)
+    if not (peers / CASCADE / "fitted.json").is_file():
+        prepare_cascade(options, peers / CASCADE)
+    if options.fresh:
+        shutil.rmtree(options.scratch / "answers", ignore_errors=True)
     result = {
         "what": f"reranking {max(COUNTS)} of BM25's candidates of {', '.join(COLLECTIONS)}; speed-ups against '{BASELINE}'"
         ", query by query, with the least and the most",

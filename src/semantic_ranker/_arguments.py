@@ -12,13 +12,14 @@ from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.model_folder import Precision
 
 _CHOICES: dict[str, tuple[str | None, ...]] = {
-    "precision": ("auto", "fp32", "fp16", "int8"),
+    "precision": ("auto", "fp32", "fp16", "bf16", "int8"),
     "backend": ("auto", "onnx", "torch"),
     "activation": (None, "identity", "sigmoid"),
     "long_text": ("truncate", "windows"),
     "on_error": ("raise", "skip"),
     "other_languages": ("keep_order", "score"),
     "mode": ("full", "cascade"),
+    "device": ("cpu", "cuda"),
 }
 # Four specials, and room for a few tokens of query and text.
 DEFAULT_CACHE_BYTES = 64_000_000
@@ -34,7 +35,7 @@ class Options:
     """
 
     model: str | None = None
-    precision: Precision = "auto"
+    precision: Precision | Literal["bf16"] = "auto"
     backend: Literal["auto", "onnx", "torch"] = "auto"
     max_length: int | None = None
     threads: int | None = None
@@ -46,6 +47,7 @@ class Options:
     cache_bytes: int = DEFAULT_CACHE_BYTES
     states: str | None = None
     mode: Literal["full", "cascade"] = "full"
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -59,8 +61,25 @@ class Options:
         size = self.cache_bytes
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise InvalidInputError(f"Expected cache_bytes to be an int of 0 or more, got {size!r}.")
-        if self.backend == "torch" and self.precision not in ("auto", "fp32"):
+        self._check_torch()
+
+    @property
+    def stored(self) -> Precision:
+        """Precision of the file that is looked for; torch halves what it reads by itself."""
+        return "auto" if self.precision == "bf16" or self.device == "cuda" else self.precision
+
+    def _check_torch(self) -> None:
+        if self.device == "cuda" and (self.backend == "onnx" or self.precision == "int8"):
+            raise InvalidInputError(
+                "Expected backend 'torch' and precision 'fp32', 'fp16' or 'bf16' with device='cuda', got "
+                f"{self.backend!r} and {self.precision!r}."
+            )
+        if self.device == "cpu" and self.backend == "torch" and self.precision not in ("auto", "fp32"):
             raise InvalidInputError(f"Expected precision 'fp32' with backend='torch', got {self.precision!r}.")
+        if self.device == "cpu" and self.precision == "bf16":
+            raise InvalidInputError(
+                "Expected precision 'fp32' or 'int8' on a CPU, got 'bf16': it is for device='cuda'."
+            )
 
     def changed(self) -> dict[str, object]:
         """Return the options that differ from their defaults."""

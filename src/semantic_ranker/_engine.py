@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 # Bounds on what is tokenised at a time: a hundred thousand texts must not need a hundred thousand encodings.
 _CHUNK_TEXTS = 1024
 _CHUNK_CHARACTERS = 2_000_000
+# A GPU is idle with one pair at a time; a padded batch of so many tokens takes some 100 MB there.
+_GPU_TOKENS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,7 @@ class Engine:
         """
         settings = folder.settings
         max_length = checked_length(settings, options)
-        backend, weights = open_backend(folder, options.precision, options.backend)
+        backend, weights = open_backend(folder, options.precision, options.backend, options.device)
         file = folder.read("tokenizer.json")
         tokenizer = PairTokenizer(
             file.content,
@@ -142,7 +144,8 @@ class Engine:
 
     def _run(self, pairs: Sequence[EncodedPair], options: Options) -> NDArray[np.float32]:
         """Return the logits of encoded pairs, float32 (n,), longest first so that the threads finish together."""
-        batches = _batches([len(pair.input_ids) for pair in pairs], options.token_budget)
+        budget = options.token_budget or (_GPU_TOKENS if options.device == "cuda" else None)
+        batches = _batches([len(pair.input_ids) for pair in pairs], budget)
 
         def run(rows: Sequence[int]) -> NDArray[np.float32]:
             output = self.backend.run(*pad([pairs[row] for row in rows]))
@@ -202,11 +205,12 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
     Raises:
         ModelLoadError: The model is absent, damaged or refused.
     """
-    path = resolve(options.model, options.precision)
-    if options.backend != "torch":
-        path = with_graphs(path, options.precision)
+    path = resolve(options.model, options.stored)
+    if not _in_torch(options):
+        path = with_graphs(path, options.stored)
     states = options.states and _last_shard(options.states)
-    key = (_state_of(path), options.precision, options.backend, options.max_length, options.cache_bytes, states)
+    weights = options.precision, options.backend, options.device
+    key = (_state_of(path), weights, options.max_length, options.cache_bytes, states)
     with _locks.setdefault(key, threading.Lock()):
         engine = _engines.get(key)
         if engine is None:
@@ -214,8 +218,12 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
         return engine
 
 
+def _in_torch(options: Options) -> bool:
+    return options.backend == "torch" or options.device == "cuda"
+
+
 def _load(folder: ModelFolder, options: Options) -> Engine | SegmentEngine:
-    if options.backend != "torch" and folder.segment_weights(options.precision):
+    if not _in_torch(options) and folder.segment_weights(options.stored):
         from semantic_ranker.segments.engine import SegmentEngine
 
         return SegmentEngine.load(folder, options)

@@ -13,9 +13,10 @@ import numpy as np
 
 from semantic_ranker._arguments import DEFAULT_CACHE_BYTES, Options, check_query, folder_of, items_of, pair_of, path_of
 from semantic_ranker._engine import Scored, Scorer, open_engine
+from semantic_ranker._results import ranked, unranked
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.languages import foreign_to
-from semantic_ranker.ranking import RankedText, check_finite, check_top_k, order
+from semantic_ranker.ranking import RankedText, check_finite, check_top_k
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -57,6 +58,8 @@ class CrossEncoder:
             cascade was fitted, and stands in the model's manifest. Without ``top_k`` all texts are scored.
         score_cache: Keeps scores of pairs between calls, such as `semantic_ranker.cache.TieredCache` with
             ``codec="fp32"``; None keeps none.
+        device: ``cuda`` runs safetensors with torch on a GPU, in padded batches of 16,384 tokens (see
+            ``token_budget``), in fp16 where ``precision`` is ``auto``, or in fp32 or bf16.
 
     Raises:
         InvalidInputError: An option is not one of these.
@@ -72,7 +75,7 @@ class CrossEncoder:
         self,
         model: str | os.PathLike[str] | None = None,
         *,
-        precision: Precision = "auto",
+        precision: Precision | Literal["bf16"] = "auto",
         backend: Literal["auto", "onnx", "torch"] = "auto",
         max_length: int | None = None,
         threads: int | None = None,
@@ -85,6 +88,7 @@ class CrossEncoder:
         states: str | os.PathLike[str] | None = None,
         mode: Literal["full", "cascade"] = "full",
         score_cache: PairCache | None = None,
+        device: Literal["cpu", "cuda"] = "cpu",
     ) -> None:
         self._options = Options(
             model=path_of(model),
@@ -100,6 +104,7 @@ class CrossEncoder:
             cache_bytes=cache_bytes,
             states=folder_of(states),
             mode=mode,
+            device=device,
         )
         self._score_cache = None if score_cache is None else _checked_cache(score_cache)
         self._engine: Scorer | None = None
@@ -198,21 +203,7 @@ class CrossEncoder:
         scored = self._cascade(query, texts, top_k) if self._options.mode == "cascade" and top_k else None
         found = enumerate(self._score([query], [texts])[0]) if scored is None else scored
         kept = [(index, item) for index, item in found if item is not None]
-        if not kept:
-            return []
-        logits = np.asarray([item.logit for _, item in kept], dtype=np.float32)
-        relevance = self.relevance(logits)
-        return [
-            RankedText(
-                index=kept[place][0],
-                text=texts[kept[place][0]],
-                logit=kept[place][1].logit,
-                relevance_score=float(relevance[place]),
-                truncated=kept[place][1].truncated,
-                span=kept[place][1].span,
-            )
-            for place in order(logits, top_k)
-        ]
+        return ranked(texts, kept, self.relevance, top_k)
 
     def _cascade(self, query: str, texts: list[str], top_k: int) -> list[tuple[int, Scored | None]] | None:
         """Return what the model says of the texts that can enter the top, in input order; None to score all."""
@@ -236,22 +227,8 @@ class CrossEncoder:
     def _as_they_came(self, texts: list[str], top_k: int | None, reason: str) -> list[RankedText]:
         skipped = self._skip(texts)
         logger.info("%d texts keep their order, unscored: %s, model for %s", len(texts), reason, self.languages)
-        # Descending, so that whoever sorts by score keeps the order too.
-        logits = -np.arange(len(texts), dtype=np.float32)
-        relevance = self.relevance(logits)
-        return [
-            RankedText(
-                index=index,
-                text=text,
-                logit=float(logits[index]),
-                relevance_score=float(relevance[index]),
-                truncated=False,
-                span=None,
-                degraded=reason,
-            )
-            for index, text in enumerate(texts)
-            if index not in skipped
-        ][:top_k]
+        kept = [index for index in range(len(texts)) if index not in skipped]
+        return unranked(texts, kept, self.relevance, top_k, reason)
 
     def precompute(self, texts: Iterable[str], path: str | os.PathLike[str], *, progress: bool = True) -> int:
         """Write the states of texts, such as all passages of an index, to open later with ``states``.
@@ -362,7 +339,7 @@ class CrossEncoder:
 
     @property
     def precision(self) -> str:
-        """Precision of the open weights: ``fp32``, ``fp16`` or ``int8``."""
+        """Precision of the open weights: ``fp32``, ``fp16``, ``bf16`` or ``int8``."""
         return self._open().backend.precision
 
     @property

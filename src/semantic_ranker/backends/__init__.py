@@ -33,14 +33,18 @@ class Backend(Runtime, Protocol):
 
 
 def open_backend(
-    folder: ModelFolder, precision: Precision = "auto", prefer: Literal["auto", "onnx", "torch"] = "auto"
+    folder: ModelFolder,
+    precision: Precision | Literal["bf16"] = "auto",
+    prefer: Literal["auto", "onnx", "torch"] = "auto",
+    device: Literal["cpu", "cuda"] = "cpu",
 ) -> tuple[Backend, str]:
     """Open a folder's weights.
 
     Args:
         folder: An open model folder.
         precision: Which weights; ``auto`` takes int8 where there is one.
-        prefer: ``auto`` is ONNX.
+        prefer: ``auto`` is ONNX on a CPU and torch on a GPU.
+        device: Where torch runs; ``auto`` precision is fp16 on ``cuda``, else fp32.
 
     Returns:
         The backend, and the sha256 of its weights in hex.
@@ -49,16 +53,17 @@ def open_backend(
         ModelLoadError: The weights are absent, damaged or refused.
         ModuleNotFoundError: ``torch`` was asked for and is not installed; the message names the extra.
     """
-    if prefer == "torch":
+    if prefer == "torch" or device == "cuda":
         from semantic_ranker._extras import requires_extra
 
         with requires_extra("torch"):
             from semantic_ranker.backends.torch import TorchBackend
         # Verifies; torch then reads the folder itself.
         digest = folder.read("model.safetensors").sha256
-        return TorchBackend(folder.path), digest
+        usual = "fp16" if device == "cuda" else "fp32"
+        return TorchBackend(folder.path, device=device, precision=usual if precision == "auto" else precision), digest
     from semantic_ranker.backends.onnx import OnnxBackend
 
-    name, kind = folder.weights(precision)
+    name, kind = folder.weights("auto" if precision == "bf16" else precision)
     file = folder.read(name)
     return OnnxBackend(file.path, precision=kind, content=file.content), file.sha256

@@ -375,13 +375,28 @@ class InteractionCrossEncoder(nn.Module):
         temporary.replace(folder / "config.json")
 
 
+_DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
 class TorchBackend:
-    """Runs a model folder with torch in float32: ours, or any [CLS]-head model that transformers can open."""
+    """Runs a model folder with torch: ours, or any [CLS]-head model that transformers can open.
+
+    Args:
+        folder: With ``config.json`` and ``model.safetensors``.
+        threads: Of torch, for the whole process; None leaves them.
+        device: ``cpu`` or ``cuda``.
+        precision: ``fp32``; on a GPU also ``fp16`` or ``bf16``.
+
+    Raises:
+        ModelLoadError: The weights are absent or no reranker's, or the device is not there.
+    """
 
     name = "torch"
-    precision = "fp32"
 
-    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, folder: str | Path, *, threads: int | None = None, device: str = "cpu", precision: str = "fp32"
+    ) -> None:
+        self.device, self.precision = device, precision
         config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         self.uses_token_types = True
         if ARCHITECTURE in config.get("architectures", ()):
@@ -390,6 +405,12 @@ class TorchBackend:
             self.model = _open_transformers(folder, config)
             self.uses_token_types = config.get("type_vocab_size", 0) > 1
         self.model.eval()
+        try:
+            self.model.to(device=device, dtype=_DTYPES[precision])
+        except (RuntimeError, AssertionError) as error:  # no such device, or not enough memory on it
+            raise ModelLoadError(
+                f"{Path(folder).name} cannot be put on {device} ({error}): use device='cpu'."
+            ) from error
         if threads is not None:
             torch.set_num_threads(threads)
 
@@ -397,13 +418,13 @@ class TorchBackend:
         self, input_ids: NDArray[np.int64], attention_mask: NDArray[np.int64], token_type_ids: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         """Return logits, float32 (batch,), from int64 (batch, length) arrays."""
-        inputs = {"input_ids": torch.from_numpy(input_ids), "attention_mask": torch.from_numpy(attention_mask)}
+        arrays = {"input_ids": input_ids, "attention_mask": attention_mask}
         if self.uses_token_types:
-            inputs["token_type_ids"] = torch.from_numpy(token_type_ids)
+            arrays["token_type_ids"] = token_type_ids
         with torch.inference_mode():
-            output = self.model(**inputs)
+            output = self.model(**{name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()})
         logits: Tensor = output if isinstance(output, Tensor) else output.logits
-        return logits.float().reshape(len(input_ids)).numpy()
+        return logits.float().reshape(len(input_ids)).cpu().numpy()
 
 
 def _open_transformers(folder: str | Path, config: dict[str, Any]) -> nn.Module:

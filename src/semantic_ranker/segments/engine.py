@@ -101,7 +101,7 @@ class SegmentEngine:
             InvalidInputError: ``max_length`` is more than the model can read.
         """
         settings, max_length = folder.settings, checked_length(folder.settings, options)
-        if (found := folder.segment_weights(options.precision)) is None:
+        if (found := folder.segment_weights(options.stored)) is None:
             raise ModelLoadError(f"Expected a segment graph in {str(folder.path)!r}, found none.")
         weights, head, words = folder.read(found[0]), folder.read(SEGMENT_HEAD), folder.read("tokenizer.json")
         tokenizer = PairTokenizer(
