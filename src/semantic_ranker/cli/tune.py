@@ -52,7 +52,9 @@ def _add_recipe(tune: argparse.ArgumentParser) -> None:
     )
     tune.add_argument("--no-filter", action="store_true", help="keep pairs that may teach the wrong thing")
     tune.add_argument("--general", type=float, default=0.25, metavar="S", help="share of general pairs (%(default)s)")
-    tune.add_argument("--passage-tokens", type=count, default=192, metavar="N", help="while learning (%(default)s)")
+    tune.add_argument(
+        "--passage-tokens", type=count, default=160, metavar="N", help="read while learning (%(default)s)"
+    )
 
 
 def _tune(options: argparse.Namespace) -> int:
@@ -95,7 +97,9 @@ def _path(given: str | None) -> Path | None:
 
 
 def _tell(line: str) -> None:
-    print(f"semantic-ranker tune: {line}", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        tqdm = importlib.import_module("tqdm").tqdm
+        tqdm.write(f"semantic-ranker tune: {line}", file=sys.stderr)
 
 
 def _print(result: Any) -> None:

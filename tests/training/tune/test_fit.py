@@ -86,6 +86,23 @@ def test_stops_when_validation_gets_no_better(tiny_base, data, tmp_path):
     assert len(report.history) == 2
 
 
+def test_a_model_that_reads_pairs_is_trained_too(bert_folder, data, tmp_path):
+    groups, task, general = data
+    small = RerankTask(
+        queries=task.queries,
+        corpus=task.corpus,
+        qrels=task.qrels,
+        candidates={query: dict(list(of.items())[-30:]) for query, of in task.candidates.items()},
+    )
+    base = find_base(bert_folder)
+    assert (base.kind, base.becomes, base.ranks) == ("cls", "cls", True)
+    report, _ = learn(base, (groups[:20], small, general), tmp_path, epochs=1, passage_tokens=32)
+    assert report.before is not None
+    assert (report.folder / "model.safetensors").is_file()
+    again, _ = learn(base, (groups[:20], small, general), tmp_path, epochs=1, passage_tokens=32)
+    assert again.after == report.after
+
+
 def test_the_bundled_reranker_is_put_together_as_it_was_trained():
     """Its float32 logits are those that int8 was made from."""
     base = find_base(None)

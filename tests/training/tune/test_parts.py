@@ -4,7 +4,8 @@ import pytest
 
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.evaluation import compare
-from semantic_ranker_training.tune.language import Language, language_of
+from semantic_ranker_training.tune.first_stage import stop_words
+from semantic_ranker_training.tune.language import SNOWBALL, Language, language_of
 from semantic_ranker_training.tune.links import Link, resolve
 from semantic_ranker_training.tune.options import TuneOptions, seconds
 from semantic_ranker_training.tune.verdict import judge
@@ -60,6 +61,14 @@ def test_finds_out_the_language():
     assert Language.named("Spanish") == Language.named("es")
     with pytest.raises(InvalidInputError, match="klingon"):
         Language.named("klingon")
+
+
+def test_every_stemmer_is_there():
+    import Stemmer
+
+    assert set(SNOWBALL.values()) <= set(Stemmer.algorithms())
+    assert "los" in stop_words("spanish")
+    assert stop_words("english") == stop_words("basque") == frozenset()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ class Data:
     def validation(self, embedder: KeptEmbedder) -> RerankTask:
         """Return the watched questions with their candidates among all passages that are not tested."""
         texts = self.texts("train", "val")
-        task = self.task("validation", self.watched[:MOST_WATCHED], texts)
+        task = self.task("validation", self.watched, texts)
         runs = FirstStage(texts, embedder, self.language.stemmer).runs(task.queries, WATCHED_DEPTH)
         return RerankTask(queries=task.queries, corpus=texts, qrels=task.judged(), candidates=runs["RRF"])
 
@@ -108,16 +108,21 @@ def prepare(library: Library, record: Path, options: TuneOptions) -> Data:
             f"{len(library.documents)} documents with {len(corpus.passages)} passages: add documents.",
             str(options.documents),
         )
-    chosen = [tested[int(row)] for row in sampled([str(row) for row in range(len(tested))], options.most_tested)]
+    chosen, seen = _sampled(tested, options.most_tested), _sampled(watched, MOST_WATCHED)
     return Data(
         library=library,
         corpus=corpus,
         split=split,
         language=language,
         tested=tuple(chosen),
-        watched=tuple(watched or chosen[:0]),
+        watched=tuple(seen),
         notes=tuple(notes),
     )
+
+
+def _sampled(questions: Sequence[Question], most: int) -> list[Question]:
+    kept = set(sampled([of.text for of in questions], most))
+    return [of for of in questions if of.text in kept]
 
 
 def kinds(questions: Sequence[Question]) -> dict[str, int]:

@@ -13,6 +13,13 @@ from semantic_ranker_training.tune.embedder import KeptEmbedder
 Ranking = dict[str, dict[str, float]]
 
 
+def stop_words(stemmer: str) -> frozenset[str]:
+    """Return the stop words of a language, if bm25s has a list; none for English, which the index drops."""
+    from bm25s import stopwords
+
+    return frozenset() if stemmer == "english" else frozenset(getattr(stopwords, f"STOPWORDS_{stemmer.upper()}", ()))
+
+
 class FirstStage:
     """Lexical and dense search of passages.
 
@@ -25,18 +32,24 @@ class FirstStage:
     def __init__(self, texts: Mapping[str, str], embedder: KeptEmbedder, stemmer: str) -> None:
         self._ids = list(texts)
         self._embedder = embedder
-        self._bm25 = BM25Index(list(texts.values()), language=stemmer)
+        self._stop = stop_words(stemmer)
+        self._bm25 = BM25Index([self._said(text) for text in texts.values()], language=stemmer)
         self._vectors = embedder.embed_documents(list(texts.values())) if texts else None
 
     def runs(self, queries: Mapping[str, str], depth: int = 100) -> dict[str, Ranking]:
         """Return the rankings of ``BM25``, ``dense`` and ``RRF`` by query id, at most ``depth`` passages each."""
         lexical = {
             qid: {self._ids[row]: score for row, score in found}
-            for qid, found in zip(queries, self._bm25.search_many(list(queries.values()), depth), strict=True)
+            for qid, found in zip(
+                queries, self._bm25.search_many([self._said(of) for of in queries.values()], depth), strict=True
+            )
         }
         dense = self._dense(queries, depth)
         fused = {qid: dict(list(scores.items())[:depth]) for qid, scores in fuse_rrf([lexical, dense]).items()}
         return {"BM25": lexical, "dense": dense, "RRF": {qid: fused.get(qid, {}) for qid in queries}}
+
+    def _said(self, text: str) -> str:
+        return " ".join(word for word in text.split() if word.lower() not in self._stop) if self._stop else text
 
     def _dense(self, queries: Mapping[str, str], depth: int) -> Ranking:
         if self._vectors is None or not queries:

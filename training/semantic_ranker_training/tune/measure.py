@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -164,8 +165,11 @@ def open_cached(folder: Path | None) -> CrossEncoder:
 
 
 def sampled(queries: Sequence[str], most: int) -> list[str]:
-    """Return at most so many ids, evenly spread."""
-    return list(queries) if len(queries) <= most else [queries[row * len(queries) // most] for row in range(most)]
+    """Return at most so many, in their order; which ones depends on nothing but themselves."""
+    if len(queries) <= most:
+        return list(queries)
+    chosen = set(sorted(queries, key=lambda of: hashlib.sha256(of.encode("utf-8", "replace")).digest())[:most])
+    return [of for of in queries if of in chosen]
 
 
 def _holm(comparisons: dict[str, Comparison]) -> dict[str, Comparison]:

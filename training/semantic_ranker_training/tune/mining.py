@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,8 @@ def learning_pairs(
     natural = [
         Pair(query=of.text, positive=corpus.passages[of.answers[0]].text, strategy=of.kind, document=of.document)
         for of in distinct_questions(split.questions(corpus, "train"))
-    ]
-    made = list(_structural(library, corpus, split, options.seed))
+    ][: 2 * options.most_pairs]
+    made = list(islice(_structural(library, corpus, split, options.seed), 2 * options.most_pairs))
     tested = {normal(of.text) for of in split.questions(corpus, "test")}
     every = [pair for pair in [*given, *natural, *made] if normal(pair.query) not in tested]
     counts = Counter(pair.strategy for pair in every)
@@ -127,7 +128,7 @@ def _structural(library: Library, corpus: Corpus, split: Split, seed: int) -> It
     """Give the pairs that no person wrote a query for, and question lines, of the documents that are learnt from."""
     frequencies = document_frequencies(passage.text for passage in corpus.passages.values())
     context = Context(frequencies=frequencies, most_words=PASSAGE_WORDS, seed=seed)
-    for document in library.documents.values():
+    for document in sorted(library.documents.values(), key=lambda of: _drawn(of.id, seed)):
         learnt = _of_side(document, corpus, split)
         yield from make_pairs(learnt, ("cloze", "phrases"), context)
         for query, answer in faq_lines(learnt):
@@ -146,12 +147,16 @@ def _of_side(document: Document, corpus: Corpus, split: Split) -> Document:
     return replace(document, sections=sections, functions=())
 
 
+def _drawn(name: str, seed: int) -> bytes:
+    return hashlib.sha256(f"{seed}/{name}".encode("utf-8", "replace")).digest()
+
+
 def _chosen(pairs: Sequence[Pair], most: int, seed: int) -> list[Pair]:
     """Keep what people wrote, and as many others, drawn by their words so that a change elsewhere moves nothing."""
     first = [pair for pair in pairs if pair.strategy in GIVEN or pair.strategy in NATURAL]
     others = sorted(
         (pair for pair in pairs if pair.strategy not in GIVEN and pair.strategy not in NATURAL),
-        key=lambda pair: hashlib.sha256(f"{seed}/{pair.query}".encode("utf-8", "replace")).digest(),
+        key=lambda pair: _drawn(pair.query, seed),
     )
     kept = first[:most] if len(first) > most else first
     room = min(most - len(kept), max(_LEAST_SYNTHETIC, 3 * len(kept)))

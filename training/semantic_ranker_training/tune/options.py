@@ -64,7 +64,7 @@ class TuneOptions:
     negatives_from: str = "hybrid"
     filters: bool = True
     general: float = 0.25
-    passage_tokens: int = 192
+    passage_tokens: int = 160
     most_pairs: int = 6000
     most_tested: int = 500
     guard_queries: int = 200

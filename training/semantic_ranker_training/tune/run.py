@@ -179,7 +179,7 @@ class _Tuning:
             self.settings,
             seed=self.options.seed,
             general=self.options.general,
-            passage_tokens=min(self.settings.passage_tokens, self.options.passage_tokens),
+            passage_tokens=self.options.passage_tokens,
         )
         room = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
         inputs = [
