@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 ARCHITECTURE = "InteractionCrossEncoder"
 FEATURES = ("cosine", "lexical", "phrase", "soft_match", "mean_match", "joint_cosine")
 _NO_ATTENTION = -1e4
-_LENGTH_SATURATION = 1.2
-_LENGTH_NORMALISATION = 0.75
-_MEAN_LENGTH = 150.0
+LENGTH_SATURATION = 1.2
+LENGTH_NORMALISATION = 0.75
+MEAN_LENGTH = 150.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,8 +254,8 @@ class InteractionHead(nn.Module):
         equal = (query.match_id[:, :, None] == passage.match_id[:, None, :]).float() * pairs
         found = equal.sum(-1)
         length = passage.words.sum(1, keepdim=True)
-        norm = 1.0 - _LENGTH_NORMALISATION + _LENGTH_NORMALISATION * length / _MEAN_LENGTH
-        saturated = found * (_LENGTH_SATURATION + 1.0) / (found + _LENGTH_SATURATION * norm)
+        norm = 1.0 - LENGTH_NORMALISATION + LENGTH_NORMALISATION * length / MEAN_LENGTH
+        saturated = found * (LENGTH_SATURATION + 1.0) / (found + LENGTH_SATURATION * norm)
         lexical = (term * saturated).sum(1) / (term.sum(1) + 1e-6)
 
         adjacent = (equal[:, :-1, :-1] * equal[:, 1:, 1:]).amax(-1)

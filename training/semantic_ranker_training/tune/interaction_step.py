@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +12,18 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from semantic_ranker.backends.torch import InteractionCrossEncoder, Side
+from semantic_ranker.backends.torch import InteractionCrossEncoder
 from semantic_ranker_training.data.records import Group
 from semantic_ranker_training.states import base_tokens, split_states
 from semantic_ranker_training.terms import match_ids, term_weights
 from semantic_ranker_training.train import QUERY_TOKENS
+from semantic_ranker_training.tune.all_pairs import all_pairs_logits
 from semantic_ranker_training.tune.fit import FitSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from semantic_ranker.backends.torch import Side
 
 _SAME = 0.6  # share of the words of the shorter of two texts, from which one is no negative beside the other
 _OUT = -1e4
@@ -135,11 +138,7 @@ class StepData:
 
     def _logits(self, model: InteractionCrossEncoder, queries: Sequence[str], texts: Sequence[str]) -> Tensor:
         asked, read = self._side(model, queries, QUERY_TOKENS), self._side(model, texts, self.settings.passage_tokens)
-        left = torch.arange(len(queries)).repeat_interleave(len(texts))
-        right = torch.arange(len(texts)).repeat(len(queries))
-        features, facts = model.head.features(_rows_of(asked, left), _rows_of(read, right))
-        features = torch.cat([features, torch.zeros(len(features), 1)], 1)
-        return model.head.combine(features, facts).view(len(queries), len(texts))
+        return all_pairs_logits(model.head, asked, read)
 
     def _side(self, model: InteractionCrossEncoder, texts: Sequence[str], limit: int) -> Side:
         missing = [text for text in dict.fromkeys(texts) if (text, limit) not in self._ids]
@@ -166,7 +165,3 @@ def _drawn(count: int, wanted: int, step: int, seed: int) -> list[int]:
         epoch, row = divmod(place, count)
         found.append(int(np.random.default_rng([seed, epoch]).permutation(count)[row]))
     return found
-
-
-def _rows_of(side: Side, rows: Tensor) -> Side:
-    return Side(*(getattr(side, entry.name)[rows] for entry in fields(Side)))
