@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         evaluate,
     )
     from semantic_ranker.feedback import FeedbackLog, Interaction
+    from semantic_ranker.gaussian import GaussianRetriever
     from semantic_ranker.indexes import Passage, PassageIndex
     from semantic_ranker.monitoring import Monitor
     from semantic_ranker.pipeline import RAGPipeline
@@ -51,6 +52,7 @@ _HOME = {
     "Evaluation": "evaluation",
     "EvaluationError": "errors",
     "FeedbackLog": "feedback",
+    "GaussianRetriever": "gaussian",
     "Interaction": "feedback",
     "InvalidInputError": "errors",
     "ModelLoadError": "errors",
@@ -82,6 +84,7 @@ __all__ = [
     "Evaluation",
     "EvaluationError",
     "FeedbackLog",
+    "GaussianRetriever",
     "Interaction",
     "InvalidInputError",
     "ModelLoadError",

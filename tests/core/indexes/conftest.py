@@ -98,9 +98,9 @@ def pinecone_url(tmp_path_factory):
         yield f"http://127.0.0.1:{port}"
 
 
-def make_pinecone_index(url, dim=DIM):
+def make_pinecone_index(url, dim=DIM, metric="cosine"):
     name = f"i{uuid.uuid4().hex[:12]}"
-    body = json.dumps({"name": name, "dimension": dim, "metric": "cosine"}).encode()
+    body = json.dumps({"name": name, "dimension": dim, "metric": metric}).encode()
     request = urllib.request.Request(f"{url}/indexes", body, {"content-type": "application/json"})
     with urllib.request.urlopen(request, timeout=10):
         return f"{url}/indexes/{name}"
