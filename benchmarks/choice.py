@@ -118,3 +118,18 @@ def costs() -> str:
         f"{machine['python']}, onnxruntime {found['versions']['onnxruntime']}; load of the machine at the end "
         f"{found['load_average_at_end']:.1f}. `{found['command']}`"
     )
+
+
+def memory() -> str:
+    found = read("training_memory")
+    start = ", ".join(f"`{name}={value}`" for name, value in found["start"].items())
+    body = rows(
+        ("change", "kept for the backward pass", "gradients and AdamW's moments"),
+        (
+            (name, f"{part['activations_mb']:.0f} MB", f"{part['gradients_and_adam_mb']:.0f} MB")
+            for name, part in found["settings"].items()
+        ),
+    )
+    return (
+        f"{body}\n\n{found['base']}, one batch, from {start}; torch {found['versions']['torch']}. `{found['command']}`"
+    )

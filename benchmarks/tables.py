@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from choice import choice, costs, rerankers
+from choice import choice, costs, memory, rerankers
+from speed_tables import cascade, latency
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -219,6 +220,8 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
     "docs/models.md": {"rerankers": rerankers, "choice": choice},
     "docs/costs.md": {"costs": costs},
+    "docs/cuda-memory.md": {"memory": memory},
+    "docs/speed.md": {"cascade": cascade, "latency": latency},
 }
 
 

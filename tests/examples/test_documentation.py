@@ -28,7 +28,7 @@ DOCTESTS = sorted(
     ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
     for root in ROOTS
     for path in (ROOT / root).rglob("*.py")
-    if ">>> " in path.read_text(encoding="utf-8")
+    if re.search(r"^ +>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 
 
