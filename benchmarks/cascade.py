@@ -78,6 +78,30 @@ def cascaded(task: Task, full: Run, settings: CascadeSettings, tokenizer: Tokeni
     return run, {name: round(statistics.mean(values), 4) for name, values in shares.items()}
 
 
+def quality(task: Task, full: Run, settings: CascadeSettings, tokenizer: Tokenizer) -> dict[str, Any]:
+    """Compare the cascade's first texts with those of scoring all."""
+    run, facts = cascaded(task, full, settings, tokenizer)
+    exact, found = (evaluate(of, task.qrels, [METRIC]).per_query[METRIC] for of in (full, run))
+    change = [found.get(query, 0.0) - value for query, value in exact.items()]
+    low, high = interval(change)
+    return {
+        "queries": len(task.queries),
+        "full": round(statistics.mean(exact.values()), 4),
+        "change": {"mean": round(statistics.mean(change), 4), "low": round(low, 4), "high": round(high, 4)},
+        **facts,
+    }
+
+
+def macro(collections: list[dict[str, Any]]) -> dict[str, float]:
+    """Return means over collections."""
+    values = {
+        "change": [found["change"]["mean"] for found in collections],
+        "texts_scored": [found["texts_scored"] for found in collections],
+        "tokens_scored": [found["tokens_scored"] for found in collections],
+    }
+    return {name: round(statistics.mean(of), 4) for name, of in values.items() if of}
+
+
 def seconds(tasks: list[Task], model: Path, queries: int, threads: int) -> dict[str, Any]:
     """Time full and cascade in turn on new passages."""
     encoders = {
@@ -148,6 +172,7 @@ def main() -> None:
     parser.add_argument("--fit", action="store_true", help="fit the cascade to DATA/train, and store it with the model")
     parser.add_argument("--lost", type=float, default=0.05, help="share of the top that the fit may lose")
     parser.add_argument("--max-queries", type=int, help="at most so many queries a collection")
+    parser.add_argument("--parts", nargs="+", default=[*COLLECTIONS, "seconds", "trace"], help="what to measure anew")
     parser.add_argument("--timed", type=int, default=4, help="queries a collection that are timed")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/cascade.json")
@@ -161,40 +186,27 @@ def main() -> None:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     store = ROOT / "runs/quality" / encoder.fingerprint[:12]
-    tasks = [prepare(options.data / name, options.max_queries) for name in COLLECTIONS]
-    collections = {}
-    for task in tasks:
-        full = reranked(task, encoder, store / f"{task.name}.{encoder.precision}.json")
-        run, facts = cascaded(task, full, settings, tokenizer)
-        scores = {
-            name: evaluate(of, task.qrels, [METRIC]).per_query[METRIC]
-            for name, of in (("full", full), ("cascade", run))
-        }
-        change = [scores["cascade"].get(query, 0.0) - value for query, value in scores["full"].items()]
-        low, high = interval(change)
-        collections[task.name] = {
-            "queries": len(task.queries),
-            "full": round(statistics.mean(scores["full"].values()), 4),
-            "change": {"mean": round(statistics.mean(change), 4), "low": round(low, 4), "high": round(high, 4)},
-            **facts,
-        }
-        print(task.name, collections[task.name], flush=True)
-    result = {
+    result: dict[str, Any] = json.loads(options.out.read_text()) if options.out.is_file() else {}
+    result |= {
         "what": f"{METRIC} and work of mode='cascade' (top {TOP} of BM25's {CANDIDATES}) against scoring all",
         "model": {"name": encoder.model_name, "precision": encoder.precision, "fingerprint": encoder.fingerprint},
         "fitted": {**stored, "to": f"text of DATA/train ({', '.join(TRAIN)}), never the collections below"},
-        "collections": collections,
-        "macro": {
-            name: round(
-                statistics.mean(
-                    found["change"]["mean"] if name == "change" else found[name] for found in collections.values()
-                ),
-                4,
-            )
-            for name in ("change", "texts_scored", "tokens_scored")
-        },
-        "seconds": seconds(tasks, options.model, options.timed, options.threads),
-        "score_cache": trace(tasks[0], options.model, distinct=30, requests=100, candidates=30),
+    }
+    collections = result.setdefault("collections", {})
+    for name in options.parts:
+        if name in COLLECTIONS:
+            task = prepare(options.data / name, options.max_queries)
+            full = reranked(task, encoder, store / f"{name}.{encoder.precision}.json")
+            collections[name] = quality(task, full, settings, tokenizer)
+            print(name, collections[name], flush=True)
+    if "seconds" in options.parts:
+        few = [prepare(options.data / name, 3 * options.timed) for name in COLLECTIONS]
+        result["seconds"] = seconds(few, options.model, options.timed, options.threads)
+    if "trace" in options.parts:
+        task = prepare(options.data / COLLECTIONS[0], None)
+        result["score_cache"] = trace(task, options.model, distinct=30, requests=100, candidates=30)
+    result |= {
+        "macro": macro(list(collections.values())),
         "load_average_at_end": round(os.getloadavg()[0], 2),
         "machine": {"cpu": platform.processor() or platform.machine(), "threads": options.threads},
         "versions": {name: version(name) for name in ("semantic-ranker", "onnxruntime", "tokenizers")},

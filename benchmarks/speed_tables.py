@@ -1,0 +1,92 @@
+"""The tables of docs/speed.md, from latency.json and cascade.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def latency() -> str:
+    path = RESULTS / "latency.json"
+    if not path.is_file():
+        return "`benchmarks/latency.py` was not run on this checkout."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines = [
+        "| | 100 passages, P50 / P95 | 20 | pairs/s | against torch, least to most | CPU s | of the limit | RAM | first 20 "
+        "from a cold start | Kendall tau | same top 10 | nDCG@10 |",
+        "|---" * 12 + "|",
+    ]
+    ordered = sorted(found["contenders"].items(), key=lambda item: item[1]["ms"]["100"]["p50"])
+    lines += [_line(name, part) for name, part in ordered]
+    texts, limit, versions = found["texts"], found["limit"], found["versions"]
+    left_out = [f"{name}: {reason}" for name, reason in found["left_out"].items()]
+    lines += [
+        "",
+        f"{texts['queries']} queries; texts of {texts['tokens']['p5']} to {texts['tokens']['p95']} tokens, "
+        f"{texts['mean_tokens']:.0f} on average; {found['threads']} threads; the load was "
+        f'{found["load_average_at_end"]} at the end. "Against torch" is the median of the ratios, query by query, to '
+        'sentence-transformers as installed; nDCG@10 stands with the change to it. "Of the limit": the least time of '
+        f"the products that must be computed, at {limit['fp32_gflops']:.0f} GFLOP/s in fp32 and "
+        f"{limit['int8_gflops']:.0f} GOP/s in int8, which small products reach here, over the time taken. The bundled "
+        "model has other weights, so its agreement says nothing. "
+        f"`{found['command']}`, onnxruntime {versions.get('onnxruntime')}.",
+        *(f"Left out: {reason}." for reason in left_out),
+        "",
+        "![Seconds to rerank 100 passages](../benchmarks/results/latency.svg)",
+    ]
+    return "\n".join(lines)
+
+
+def _line(name: str, part: dict[str, Any]) -> str:
+    ms, speed, change = part["ms"], part["speedup"], part["ndcg_change"]
+    share = f"{part['share_of_limit']:.0%}" if "share_of_limit" in part else "-"
+    cold = f"{part['cold_start_s']:.1f} s" if "cold_start_s" in part else "-"
+    cells = [
+        f"**{name}**" if name.startswith(("ours", "bundled")) else name,
+        f"{ms['100']['p50']:,.0f} / {ms['100']['p95']:,.0f} ms",
+        f"{ms['20']['p50']:,.0f} ms",
+        f"{part['pairs_per_s']:,.0f}",
+        f"{speed['median']:.1f} ({speed['low']:.1f} to {speed['high']:.1f})",
+        f"{part['cpu_s_per_100']:.2f}",
+        share,
+        f"{part['peak_mb']:,} MB",
+        cold,
+        f"{part['kendall_tau']:.3f}",
+        f"{part['top10_overlap']:.2f}",
+        f"{part['ndcg@10']:.3f} ({change['mean']:+.3f})",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def cascade() -> str:
+    if not (RESULTS / "cascade.json").is_file():
+        return "`benchmarks/cascade.py` was not run on this checkout."
+    found = json.loads((RESULTS / "cascade.json").read_text(encoding="utf-8"))
+    lines = ["| | queries | nDCG@10, all scored | change with its 95 % interval | texts scored | tokens scored |"]
+    lines.append("|---" * 6 + "|")
+    for name, part in found["collections"].items():
+        change = part["change"]
+        lines.append(
+            f"| {name} | {part['queries']} | {part['full']:.3f} | {change['mean']:+.4f} "
+            f"[{change['low']:+.4f}, {change['high']:+.4f}] | {part['texts_scored']:.0%} | {part['tokens_scored']:.0%} |"
+        )
+    macro, fitted, spent, kept = found["macro"], found["fitted"], found["seconds"], found["score_cache"]
+    lines.append(
+        f"| **macro** | | | **{macro['change']:+.4f}** | **{macro['texts_scored']:.0%}** | **{macro['tokens_scored']:.0%}** |"
+    )
+    times = "; ".join(f"{name} {part['p50']:,.1f} ms" for name, part in kept["ms"].items())
+    lines += [
+        "",
+        f"Top {fitted['top']} of BM25's 100, the bundled model. Fitted to {fitted['queries']} queries on {fitted['to']}: "
+        f"there it loses {fitted['lost']:.1%} of the model's own first {fitted['top']}, {fitted['lost_high']:.1%} at most "
+        f"(95 %). New passages took {spent['speedup']['median']} times less ({spent['speedup']['low']} to "
+        f"{spent['speedup']['high']}, {spent['queries']} queries, full and cascade in turn; by CPU time "
+        f"{spent['cpu_speedup']}). `{found['command']}`",
+        "",
+        f"Questions that come again ({kept['trace']}; {kept['hit_rate']:.0%} of the pairs were found), median of a "
+        f"request: {times}.",
+    ]
+    return "\n".join(lines)
