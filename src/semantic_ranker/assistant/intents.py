@@ -54,7 +54,7 @@ class Intent:
         """
         if not isinstance(record, dict):
             raise InvalidInputError(f"Expected intents[{place}] to be an object, got {type(record).__name__}.")
-        known: dict[str, Any] = {_ALIASES.get(key, key): value for key, value in record.items()}
+        known: dict[str, Any] = {_ALIASES.get(str(key), str(key)): value for key, value in record.items()}
         if unknown := sorted(set(known) - _KEYS):
             raise InvalidInputError(f"Expected {', '.join(sorted(_KEYS))} in intents[{place}], got {unknown[0]!r}.")
         name, examples, reply = known.get("name"), known.get("examples"), known.get("reply")

@@ -63,11 +63,11 @@ def _ready(url: str) -> None:
 def _service(options: argparse.Namespace) -> Service:
     from semantic_ranker.cross_encoder import CrossEncoder
     from semantic_ranker.embedder import Embedder
-    from semantic_ranker.pipeline import RAGPipeline
-    from semantic_ranker.server import Service
+    from semantic_ranker.server import FollowedPipeline, Service
 
-    pipeline = RAGPipeline.load(options.index, read_only=True) if options.index else None
+    followed = FollowedPipeline(options.index) if options.index else None
+    pipeline = followed() if followed else None
     own = None if pipeline is None or options.reranker else pipeline.retriever.reranker
     reranker = own or CrossEncoder(options.reranker)
     embedder = Embedder(options.embedder) if pipeline is None or options.embedder else pipeline.index.embedder
-    return Service(reranker, embedder, pipeline)
+    return Service(reranker, embedder, followed)

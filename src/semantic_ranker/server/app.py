@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-import json
 import logging
 import re
 import time
@@ -17,6 +16,17 @@ from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker.server.admission import Admission, OverloadedError
 from semantic_ranker.server.config import ServerConfig
 from semantic_ranker.server.metrics import CONTENT_TYPE, Metrics
+from semantic_ranker.server.replies import (
+    JSON,
+    TEI,
+    Refusal,
+    check_type,
+    encoded,
+    error_response,
+    header_text,
+    json_response,
+    unknown_path,
+)
 from semantic_ranker.server.service import Reply, Service
 from semantic_ranker.server.wire import EmbeddingRequest, QueryRequest, RerankRequest, object_of
 
@@ -31,32 +41,8 @@ logger = logging.getLogger(__name__)
 
 _Call = Callable[[Mapping[str, Any]], Callable[[], Reply]]
 _LOCAL = ("localhost", "127.0.0.1", "[::1]")
-_JSON = "application/json"
 _PORT = re.compile(r":[0-9]*$")
 _GONE = 499  # as nginx logs a client that went away
-_TEI = "/rerank"
-_KINDS = {
-    400: "invalid_request",
-    401: "unauthorized",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "timeout",
-    413: "too_large",
-    415: "unsupported_media_type",
-    421: "misdirected_request",
-    422: "invalid_request",
-    429: "overloaded",
-    503: "stopping",
-    504: "timeout",
-}
-
-
-class _Refusal(Exception):
-    """A request that is answered with an error."""
-
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.headers = status, headers
 
 
 def create_app(service: Service, config: ServerConfig) -> Starlette:
@@ -104,7 +90,7 @@ class _Api:
         calls: dict[str, _Call] = {
             "/v1/rerank": jina,
             "/v2/rerank": cohere,
-            _TEI: tei,
+            TEI: tei,
             "/v1/embeddings": embeddings,
             "/query": query,
         }
@@ -114,7 +100,7 @@ class _Api:
             Route("/metrics", self._show_metrics),
             Route("/v1/models", self._models),
         ]
-        self.app = Starlette(routes=routes, exception_handlers={HTTPException: _unknown})
+        self.app = Starlette(routes=routes, exception_handlers={HTTPException: unknown_path})
         self.app.state.close = self._places.close
 
     def _computing(self, path: str, call: _Call) -> Callable[[Request], Any]:
@@ -129,31 +115,31 @@ class _Api:
     async def _answered(self, request: Request, path: str, call: _Call) -> Response:
         try:
             self._check(request)
-            _check_type(request)
+            check_type(request)
             with self._places.place() as hold:
                 body = object_of(await self._body(request))
                 reply, content = await self._computed(request, call(body), hold)
-        except _Refusal as refusal:
-            return _error(path, refusal.status, str(refusal), refusal.headers)
+        except Refusal as refusal:
+            return error_response(path, refusal.status, str(refusal), refusal.headers)
         except OverloadedError as error:
-            return _error(path, 429, f"{error}; try again later", {"retry-after": str(error.retry_after_s)})
+            return error_response(path, 429, f"{error}; try again later", {"retry-after": str(error.retry_after_s)})
         except asyncio.CancelledError:
-            return _error(path, 503, "the server stops", {"retry-after": "5"})
+            return error_response(path, 503, "the server stops", {"retry-after": "5"})
         except ClientDisconnect:
-            return _error(path, _GONE, "the client went away")
+            return error_response(path, _GONE, "the client went away")
         except InvalidInputError as error:
-            return _error(path, 422, str(error))
+            return error_response(path, 422, str(error))
         except LookupError as error:
-            return _error(path, 404, str(error.args[0] if error.args else error))
+            return error_response(path, 404, str(error.args[0] if error.args else error))
         except SemanticRankerError as error:
             logger.error("%s failed: %s", path, error)
-            return _error(path, 500, str(error))
+            return error_response(path, 500, str(error))
         except Exception:  # whatever fails, a client gets JSON, and the cause stays here
             logger.exception("%s failed", path)
-            return _error(path, 500, "the server failed; its log says why")
+            return error_response(path, 500, "the server failed; its log says why")
         self._metrics.computed(path, reply.texts, reply.degraded is not None)
-        headers = {"x-semantic-ranker-degraded": _header(reply.degraded)} if reply.degraded else None
-        return Response(content, headers=headers, media_type=_JSON)
+        headers = {"x-semantic-ranker-degraded": header_text(reply.degraded)} if reply.degraded else None
+        return Response(content, headers=headers, media_type=JSON)
 
     async def _computed(
         self, request: Request, work: Callable[[], Reply], hold: Callable[[Future[Any]], None]
@@ -172,7 +158,7 @@ class _Api:
                 return reply, content
             if gone.done():
                 raise ClientDisconnect
-            raise _Refusal(504, f"no answer within {self._config.timeout_s:g} s")
+            raise Refusal(504, f"no answer within {self._config.timeout_s:g} s")
         finally:
             gone.cancel()
             result.cancel()  # what still waits is not begun
@@ -181,11 +167,11 @@ class _Api:
     def _timed(work: Callable[[], Reply]) -> tuple[Reply, bytes, float]:
         start = time.monotonic()
         reply = work()
-        return reply, _encoded(reply.content), time.monotonic() - start
+        return reply, encoded(reply.content), time.monotonic() - start
 
     async def _body(self, request: Request) -> bytes:
         most = self._config.max_body_bytes
-        too_large = _Refusal(413, f"Expected a body of {most} bytes at most, got a larger one.")
+        too_large = Refusal(413, f"Expected a body of {most} bytes at most, got a larger one.")
         declared = request.headers.get("content-length", "0")
         if declared.isdecimal() and int(declared) > most:
             raise too_large
@@ -198,80 +184,42 @@ class _Api:
                         raise too_large
                     parts.append(part)
         except TimeoutError:
-            raise _Refusal(408, f"the body did not come in within {self._config.body_timeout_s:g} s") from None
+            raise Refusal(408, f"the body did not come in within {self._config.body_timeout_s:g} s") from None
         return b"".join(parts)
 
     def _check(self, request: Request) -> None:
         """Refuse strangers, and web pages that point a name of theirs at this machine."""
         host = _PORT.sub("", request.headers.get("host", ""))
         if self._config.is_loopback and host not in (*_LOCAL, self._config.host):
-            raise _Refusal(421, "Expected a request to localhost, got one to another name.")
+            raise Refusal(421, "Expected a request to localhost, got one to another name.")
         key = self._config.api_key
         given = request.headers.get("authorization", "").encode("latin-1", "replace")
         if key is not None and not hmac.compare_digest(given, f"Bearer {key}".encode()):
-            raise _Refusal(
+            raise Refusal(
                 401,
                 "Expected the API key as 'Authorization: Bearer KEY', got none or another.",
                 {"www-authenticate": "Bearer"},
             )
 
     async def _health(self, request: Request) -> Response:
-        content = {"status": "ok", **self._service.info(), "in_flight": self._places.taken, "limit": self._places.limit}
-        return _json(content)
+        info = await asyncio.to_thread(self._service.info)  # which may open a changed index
+        content = {"status": "ok", **info, "in_flight": self._places.taken, "limit": self._places.limit}
+        return json_response(content)
 
     async def _show_metrics(self, request: Request) -> Response:
         return self._guarded(request, lambda: Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE}))
 
     async def _models(self, request: Request) -> Response:
-        return self._guarded(request, lambda: _json(self._service.models()))
+        return self._guarded(request, lambda: json_response(self._service.models()))
 
     def _guarded(self, request: Request, answer: Callable[[], Response]) -> Response:
         try:
             self._check(request)
-        except _Refusal as refusal:
-            return _error(request.url.path, refusal.status, str(refusal), refusal.headers)
+        except Refusal as refusal:
+            return error_response(request.url.path, refusal.status, str(refusal), refusal.headers)
         return answer()
 
 
 async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _check_type(request: Request) -> None:
-    # Other kinds of body a web page may send without asking, so they are no requests to this machine.
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise _Refusal(415, f"Expected content-type application/json, got {kind[:40] or 'none'}.")
-
-
-async def _unknown(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    headers = error.headers if isinstance(error, HTTPException) else None
-    path = request.url.path[:80]
-    message = f"There is no {path!r} here." if status == 404 else f"{path!r} takes no {request.method[:10]}."
-    return _error(path, status, message, headers)
-
-
-def _error(path: str, status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    """Return an error as OpenAI's (``error.message``), Cohere's (``message``), Jina's (``detail``) clients read it."""
-    kind = _KINDS.get(status, "internal")
-    if path == _TEI:
-        content: dict[str, Any] = {"error": message, "error_type": kind, "detail": message, "message": message}
-    else:
-        error = {"message": message, "type": kind, "code": kind, "param": None}
-        content = {"error": error, "detail": message, "message": message}
-    return _json(content, status, headers)
-
-
-def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_encoded(content), status_code=status, headers=headers, media_type=_JSON)
-
-
-def _encoded(content: Any) -> bytes:
-    # In ASCII: what clients send may hold half a character pair, which no UTF-8 can.
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def _header(text: str) -> str:
-    return " ".join(text.split()).encode("ascii", "replace").decode()[:500]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ class Service:
     Args:
         reranker: Orders texts.
         embedder: Embeds texts.
-        pipeline: Answers ``/query``; None has no index.
+        pipeline: Answers ``/query``, or a function that returns what does now; None has no index.
 
     Example:
         >>> from semantic_ranker.server import Service
@@ -56,8 +56,15 @@ class Service:
         [1, 0]
     """
 
-    def __init__(self, reranker: CrossEncoder, embedder: IndexEmbedder, pipeline: RAGPipeline | None = None) -> None:
-        self._reranker, self._embedder, self._pipeline = reranker, embedder, pipeline
+    def __init__(
+        self,
+        reranker: CrossEncoder,
+        embedder: IndexEmbedder,
+        pipeline: RAGPipeline | Callable[[], RAGPipeline] | None = None,
+    ) -> None:
+        self._reranker, self._embedder = reranker, embedder
+        given: Any = pipeline  # a pipeline is no function, which a type checker cannot know
+        self._pipeline: Callable[[], RAGPipeline | None] = given if callable(given) else _always(given)
 
     def warm(self) -> None:
         """Open the models, so that the first request does not wait for them.
@@ -67,12 +74,13 @@ class Service:
         """
         self._reranker.score("warm", ["up"])
         self._embedder.embed_queries(["warm up"])
-        if self._pipeline is not None:
-            self._pipeline.retrieve("warm up")
+        if (pipeline := self._pipeline()) is not None:
+            pipeline.retrieve("warm up")
 
     def info(self) -> dict[str, Any]:
         """Return names and sizes of what is served."""
-        index = None if self._pipeline is None else {"passages": len(self._pipeline.index)}
+        pipeline = self._pipeline()
+        index = None if pipeline is None else {"passages": len(pipeline.index)}
         return {
             "version": __version__,
             "reranker": self._reranker.model_name,
@@ -159,9 +167,9 @@ class Service:
         Raises:
             LookupError: No index is served.
         """
-        if self._pipeline is None:
+        if (pipeline := self._pipeline()) is None:
             raise LookupError("No index is served: start with `semantic-ranker serve INDEX`.")
-        found = self._pipeline.retrieve(request.query, request.top_k, where=request.where)
+        found = pipeline.retrieve(request.query, request.top_k, where=request.where)
         content = found.to_dict()
         if request.context:
             context = build_context(found, max_tokens=request.max_tokens)
@@ -171,6 +179,10 @@ class Service:
     def _ranked(self, request: RerankRequest) -> tuple[list[RankedText], str | None]:
         ranked = self._reranker.rank(request.query, request.texts, request.top_n)
         return ranked, next((item.degraded for item in ranked if item.degraded), None)
+
+
+def _always(pipeline: RAGPipeline | None) -> Callable[[], RAGPipeline | None]:
+    return lambda: pipeline
 
 
 def _encoded(vectors: NDArray[Any], as_base64: bool) -> Sequence[str | list[float]]:

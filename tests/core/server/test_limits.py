@@ -8,8 +8,10 @@ import httpx
 import pytest
 
 from semantic_ranker.errors import InvalidInputError
-from semantic_ranker.server import ServerConfig, Service
+from semantic_ranker.pipeline import RAGPipeline
+from semantic_ranker.server import FollowedPipeline, ServerConfig, Service
 from semantic_ranker.server.app import create_app
+from semantic_ranker.server.wire import QueryRequest
 from semantic_ranker.testing import FakeCrossEncoder, FakeEmbedder
 
 BODY = {"query": "a", "documents": ["b"]}
@@ -44,8 +46,9 @@ def client_of(app):
 
 
 async def in_flight(client, count):
-    while (await client.get("/health")).json()["in_flight"] != count:
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(20):
+        while (await client.get("/health")).json()["in_flight"] != count:
+            await asyncio.sleep(0.005)
 
 
 async def test_what_finds_no_place_is_refused_at_once(gate):
@@ -140,6 +143,26 @@ async def test_model_that_fails_is_told_without_its_texts(gate, caplog):
         response = await client.post("/v1/rerank", json=BODY)
     assert response.status_code == 500
     assert "finite" in response.json()["message"]
+
+
+def test_index_that_was_changed_is_opened_again(tmp_path, caplog):
+    (tmp_path / "docs").mkdir()
+    document = tmp_path / "docs" / "a.md"
+    document.write_text("Cats sleep all day.")
+    pipeline = RAGPipeline(reranker_model=None)
+    pipeline.index_folder(tmp_path / "docs", tmp_path / "index")
+    followed = FollowedPipeline(tmp_path / "index")
+    service = Service(FakeCrossEncoder(), followed().index.embedder, followed)
+    first = followed()
+    assert followed() is first
+    document.write_text("Dogs bark at night.")
+    pipeline.index_folder(tmp_path / "docs", tmp_path / "index")
+    found = service.query(QueryRequest(query="dogs")).content["results"]
+    assert [item["text"] for item in found] == ["Dogs bark at night."]
+    assert followed().index.embedder is first.index.embedder
+    (tmp_path / "index" / "index" / "manifest.json").write_text("{}")
+    assert service.query(QueryRequest(query="dogs")).content["results"][0]["text"] == "Dogs bark at night."
+    assert "was not opened again" in caplog.text
 
 
 @pytest.mark.parametrize(
