@@ -108,6 +108,9 @@ def prepare(library: Library, record: Path, options: TuneOptions) -> Data:
             f"{len(library.documents)} documents with {len(corpus.passages)} passages: add documents.",
             str(options.documents),
         )
+    if not watched:
+        watched = distinct_questions(split.questions(corpus, "train"))
+        notes.append("too few documents to watch learning on others than those that are learnt from")
     chosen, seen = _sampled(tested, options.most_tested), _sampled(watched, MOST_WATCHED)
     return Data(
         library=library,

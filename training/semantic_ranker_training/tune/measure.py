@@ -17,6 +17,7 @@ from semantic_ranker.evaluation import Comparison, Evaluation, RankerEvaluator, 
 from semantic_ranker.evaluation.ranker import Scorer
 from semantic_ranker.evaluation.resampling import holm
 from semantic_ranker.evaluation.systems import compare_evaluations
+from semantic_ranker.evaluation.tasks import with_scores
 from semantic_ranker.fusion import fuse_weighted
 from semantic_ranker.fusion_weight import fit_fusion_weight
 
@@ -112,6 +113,13 @@ def fitted_weight(reranked: Run, first: Run, task: Task) -> float:
         ).weight
     except EvaluationError:  # too few queries
         return _DEFAULT_WEIGHT
+
+
+def validation_weight(model: Scorer, validation: RerankTask) -> float:
+    """Return `fitted_weight` of a model on the validation queries and their candidates."""
+    first = {qid: with_scores(qid, of) for qid, of in validation.candidates.items()}
+    task = Task(name="validation", queries=validation.queries, qrels=validation.qrels, corpus=validation.corpus)
+    return fitted_weight(rerank(model, task, first), first, task)
 
 
 def fused(reranked: Run, first: Run, weight: float) -> dict[str, dict[str, float]]:

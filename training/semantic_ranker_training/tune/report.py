@@ -38,7 +38,7 @@ def write_page(path: Path, content: Mapping[str, Any], proof: Proof, base: str) 
     page.facts(
         {
             "documents": documents["read"], "passages": documents["passages"], "language": documents["language"],
-            "held-out questions": len(proof.own.task.queries), "minutes": round(content["seconds"] / 60, 1),
+            "held-out questions": len(proof.own.task.queries), "minutes": f"{content['seconds'] / 60:.0f}",
         }
     )  # fmt: skip
     page.text(proof.verdict.recommendation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,27 @@ from semantic_ranker import CrossEncoder
 from semantic_ranker._files import locked
 from semantic_ranker._version import __version__
 from semantic_ranker.errors import DataFormatError
-from semantic_ranker.evaluation import RerankTask, interval
-from semantic_ranker.evaluation.tasks import with_scores
+from semantic_ranker.evaluation import RerankTask
 from semantic_ranker_training.data.groups import group_line
 from semantic_ranker_training.data.records import Group
-from semantic_ranker_training.manifest import Metric
 from semantic_ranker_training.tune import finish, measure
 from semantic_ranker_training.tune.base import Base, find_base
-from semantic_ranker_training.tune.data import Data, kinds, prepare
+from semantic_ranker_training.tune.data import Data, prepare
 from semantic_ranker_training.tune.embedder import KeptEmbedder
 from semantic_ranker_training.tune.estimate import Estimate, estimate
-from semantic_ranker_training.tune.fit import METRIC, FitReport, FitSettings, fit
+from semantic_ranker_training.tune.fit import FitReport, FitSettings, fit
+from semantic_ranker_training.tune.gains import gain_of, ingredients, without
 from semantic_ranker_training.tune.general import general_groups
 from semantic_ranker_training.tune.given import Given, read_given
 from semantic_ranker_training.tune.library import Library, read_library
-from semantic_ranker_training.tune.mining import GIVEN, Learnt, learning_pairs, mined
+from semantic_ranker_training.tune.mining import Learnt, learning_pairs, mined
 from semantic_ranker_training.tune.options import TuneOptions
-from semantic_ranker_training.tune.proof import TUNED, Proof, Proving, base_name, prove
-from semantic_ranker_training.tune.report import write_page
+from semantic_ranker_training.tune.proof import Proving, prove
+from semantic_ranker_training.tune.publish import PAGE, REPORT, Made, limits_of, publish
 from semantic_ranker_training.tune.work import WorkFolder, file_hash, hashed
 
 Tell = Callable[[str], None]
 FEWEST_LEARNT = 8
-REPORT, PAGE = "tune.json", "tune.html"
 _GENERAL = 800
 _LEAST_FIT_S = 20.0
 
@@ -120,8 +118,22 @@ class _Tuning:
         model, facts, weight = self._export(base, data, report, learnt, groups, validation)
         proving = self._proving(base, model, data, embedder, given, weight, ahead)
         proof = prove(proving, self.work, self.work.key("export"), self.tell)
-        content = self._content(identity, base, data, learnt, groups, report, facts, gains, proof, given)
-        self._publish(model, base, data, content, proof)
+        made = Made(
+            identity=identity,
+            options=self.options,
+            base=base,
+            data=data,
+            given=given,
+            learnt=learnt,
+            groups=groups,
+            report=report,
+            export=facts,
+            gains=gains,
+            proof=proof,
+            seconds=time.monotonic() - self.started,
+        )
+        content = publish(made, model, self.work.path)
+        (self.work.path / "fit" / "last.safetensors").unlink(missing_ok=True)
         return TuneResult(folder=self.options.out, content=content)
 
     def _identity(self, base: Base, library: Library) -> str:
@@ -199,47 +211,26 @@ class _Tuning:
         return FitReport(folder=folder / "model", **{**found, "history": tuple(found["history"])})
 
     def _gains(
-        self, base: Base, groups: Sequence[Group], validation: RerankTask, data: Data, embedder: KeptEmbedder,
-        report: FitReport, ahead: Estimate,
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        base: Base,
+        groups: Sequence[Group],
+        validation: RerankTask,
+        data: Data,
+        embedder: KeptEmbedder,
+        report: FitReport,
+        ahead: Estimate,
+    ) -> dict[str, Any]:
         """Leave out each ingredient that was given, and measure what it was worth."""
-        used = [kind for kind in GIVEN if any(group.source == kind for group in groups)]
-        used += ["teacher"] if self.options.teacher else []
-        if not used:
-            return {}
         gains: dict[str, Any] = {}
-        for kind in used:
+        for kind in ingredients(groups, self.options):
             left = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
             if not self.options.ablate and left < 1.2 * report.seconds:
                 gains[kind] = {"measured": False, "why": "the budget had no room to learn once more without it"}
                 continue
-            rest = [replace(of, scores=None) if kind == "teacher" else of for of in groups if of.source != kind]
             self.tell(f"learning without {kind}, to see what it is worth")
-            other = self._fit(f"without-{kind}", base, rest, validation, ahead)
-            gains[kind] = self._gain(kind, base, data, embedder, report, other)
+            other = self._fit(f"without-{kind}", base, without(groups, kind), validation, ahead)
+            gains[kind] = gain_of(kind, self.work, base, data, embedder, report, other)
         return gains
-
-    def _gain(
-        self, kind: str, base: Base, data: Data, embedder: KeptEmbedder, one: FitReport, other: FitReport
-    ) -> dict[str, Any]:
-        from semantic_ranker_training.tune.first_stage import FirstStage
-
-        task = data.task("held-out", data.tested, {key: of.text for key, of in data.corpus.passages.items()})
-
-        def compare(_: Path) -> Any:
-            search = FirstStage(task.corpus, embedder, data.language.stemmer).runs(task.queries, measure.SLOW_DEPTH)
-            runs = {}
-            for name, of in (("with", one), ("without", other)):
-                with finish.scorer_of(of.folder, base.becomes) as scorer:
-                    runs[name] = measure.rerank(scorer, task, search["RRF"])
-            found = measure.find(task, runs, "with").comparisons["without"][METRIC]
-            return {
-                "measured": True, "without": found.mean_a, "with": found.mean_b, "difference": found.difference,
-                "low": found.low, "high": found.high, "p": found.p_value,
-            }  # fmt: skip
-
-        keys = [self.work.key("fit"), self.work.key(f"without-{kind}"), dict(task.queries)]
-        return dict(self.work.stage(f"gain-{kind}", keys, compare))
 
     def _export(
         self, base: Base, data: Data, report: FitReport, learnt: Learnt, groups: Sequence[Group], validation: RerankTask
@@ -258,7 +249,7 @@ class _Tuning:
                 report.folder, base.becomes, folder / "model", metadata, list(data.texts("train").values()), validation
             )
             with measure.open_cached(folder / "model") as model:
-                weight = measure.fitted_weight(_ranked(model, validation), first_of(validation), task_of(validation))
+                weight = measure.validation_weight(model, validation)
             return {**made, "fusion_weight": weight, "calibration": {"scale": scale, "bias": bias}}
 
         inputs = [self.work.key("fit"), report.to_dict(), data.language.code, self.options.out.name]
@@ -288,81 +279,3 @@ class _Tuning:
             published=self.options.out,
             seed=self.options.seed,
         )
-
-    def _content(
-        self, identity: str, base: Base, data: Data, learnt: Learnt, groups: Sequence[Group], report: FitReport,
-        export: Mapping[str, Any], gains: Mapping[str, Any], proof: Proof, given: Given,
-    ) -> dict[str, Any]:  # fmt: skip
-        return {
-            "schema_version": 1,
-            "kind": "tune",
-            "made_by": f"semantic-ranker {__version__}",
-            "identity": identity,
-            "options": self.options.to_dict(),
-            "base": base.name,
-            "compared_with": base_name(base),
-            "documents": {
-                "read": len(data.library.documents),
-                "passages": len(data.corpus.passages),
-                "language": data.language.code,
-                "left_out": data.library.reasons,
-            },
-            "split": {
-                "by": "section" if data.split.by_section else "document",
-                "learnt_from": dict(Counter(data.split.side.values())),
-                "tested": kinds(data.tested),
-                "watched": kinds(data.watched),
-            },
-            "pairs": {
-                "made": learnt.made, "left_out": learnt.dropped, "learnt": dict(Counter(of.source for of in groups)),
-            },
-            "fit": report.to_dict(),
-            "export": dict(export),
-            "gains": dict(gains),
-            "notes": [*data.notes, *given.notes, *limits_of(base, data)],
-            "seconds": round(time.monotonic() - self.started, 1),
-            **proof.to_dict(),
-        }  # fmt: skip
-
-    def _publish(self, model: Path, base: Base, data: Data, content: Mapping[str, Any], proof: Proof) -> None:
-        page = self.work.path / PAGE
-        write_page(page, content, proof, base_name(base))
-        own, name = proof.own.evaluations, f"held-out sections of {self.options.documents.name}"
-        metrics = [
-            Metric(
-                collection=name, name=metric, value=own[TUNED].mean[metric], low=low, high=high,
-                baselines={system: of.mean[metric] for system, of in own.items() if system != TUNED},
-            )
-            for metric in measure.METRICS
-            for low, high in [interval(own[TUNED].per_query[metric])]
-        ]  # fmt: skip
-        limits = [proof.verdict.words, proof.verdict.recommendation]
-        text = json.dumps(content, indent=2, ensure_ascii=True, default=float) + "\n"
-        extra = {REPORT: text, PAGE: page.read_text(encoding="utf-8")}
-        finish.publish(model, self.options.out, metrics, limits, extra)
-        (self.work.path / "fit" / "last.safetensors").unlink(missing_ok=True)
-
-
-def limits_of(base: Base, data: Data) -> list[str]:
-    """Return what is known to limit a tuned model."""
-    found = ["tuned on one folder of documents: nothing is said of others"]
-    if base.name == "bundled reranker" and data.language.code != "en":
-        found.append(
-            f"the base reads English; the documents are in {data.language.code!r}: its encoder was not made for them, "
-            "and without a multilingual base (--base) that is the limit of what tuning can reach"
-        )
-    return found
-
-
-def task_of(validation: RerankTask) -> measure.Task:
-    """Return a reranker's task as one to be measured on."""
-    return measure.Task(name="validation", queries=validation.queries, qrels=validation.qrels, corpus=validation.corpus)
-
-
-def first_of(validation: RerankTask) -> dict[str, dict[str, float]]:
-    """Return a task's candidates as scores."""
-    return {qid: with_scores(qid, of) for qid, of in validation.candidates.items()}
-
-
-def _ranked(model: CrossEncoder, validation: RerankTask) -> dict[str, dict[str, float]]:
-    return measure.rerank(model, task_of(validation), first_of(validation))

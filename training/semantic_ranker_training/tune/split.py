@@ -16,7 +16,7 @@ from semantic_ranker_training.tune.passages import NATURAL, Corpus, Question
 SIDES = ("train", "val", "test")
 TEST_SHARE, VALIDATION_SHARE = 0.2, 0.1
 FEWEST_UNITS = 8
-"""Folders of fewer documents are split by section."""
+"""Folders of fewer documents, copies counted once, are split by section."""
 _GLUED = 0.5  # share of the smaller document that another one repeats, from which both stay together
 
 
@@ -61,7 +61,7 @@ def split_corpus(corpus: Corpus, record: Path, seed: int) -> Split:
         record: File that remembers the sides.
         seed: Of the draw.
     """
-    by_section = sum(1 for ids in corpus.of_document.values() if ids) < FEWEST_UNITS
+    by_section = len(_components(_members(corpus, by_section=False))) < FEWEST_UNITS
     known = _remembered(record, seed, by_section=by_section)
     members = _members(corpus, by_section=by_section)
     side: dict[str, str] = {}
@@ -87,14 +87,14 @@ def unit_of(passage: str, *, by_section: bool) -> str:
 
 
 def distinct_questions(questions: Sequence[Question], most_answers: int = 8) -> list[Question]:
-    """Return each question once; one that is asked of several documents names none, and is left out."""
-    documents: dict[str, set[str]] = {}
+    """Return each question once; one with several answers names none, and is left out."""
+    answers: dict[str, set[str]] = {}
     for question in questions:
-        documents.setdefault(normalized(question.text), set()).add(question.document)
+        answers.setdefault(normalized(question.text), set()).add(question.answers[0])
     found: dict[str, Question] = {}
     for question in sorted(questions, key=lambda of: NATURAL.index(of.kind)):
         text = normalized(question.text)
-        if len(documents[text]) == 1 and len(question.answers) <= most_answers:
+        if len(answers[text]) == 1 and len(question.answers) <= most_answers:
             found.setdefault(text, question)
     order = {id(question): place for place, question in enumerate(questions)}
     return sorted(found.values(), key=lambda question: order[id(question)])

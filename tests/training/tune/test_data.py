@@ -1,0 +1,86 @@
+"""From a folder to questions on two sides: odd folders too."""
+
+import random
+
+import pytest
+
+from semantic_ranker.errors import DataFormatError
+from semantic_ranker_training.tune.data import kinds, prepare
+from semantic_ranker_training.tune.library import read_library
+from semantic_ranker_training.tune.mining import learning_pairs
+from semantic_ranker_training.tune.options import TuneOptions
+
+
+def data_of(docs, tmp_path, **changes):
+    options = TuneOptions(documents=docs, out=tmp_path / "out", **changes)
+    library = read_library(docs, tmp_path / "cache")
+    return prepare(library, tmp_path / "split.json", options), options
+
+
+def test_nothing_that_is_tested_is_learnt_from(folder, tmp_path):
+    data, options = data_of(folder, tmp_path)
+    pairs = learning_pairs(data.library, data.corpus, data.split, (), options, "english").pairs
+    tested = {key for of in data.tested for key in of.answers}
+    texts = {data.corpus.passages[key].text for key in tested}
+    assert {data.split.of(key) for key in tested} == {"test"}
+    assert not texts & {pair.positive for pair in pairs}
+    assert not {of.text for of in data.tested} & {pair.query for pair in pairs}
+    assert not {of.document for of in data.tested} & {pair.document for pair in pairs}
+    assert not set(data.texts("train").values()) & texts
+    assert {pair.strategy for pair in pairs} >= {"heading", "title", "cloze", "phrases"}
+
+
+def test_filters_can_be_left_out(folder, tmp_path):
+    data, options = data_of(folder, tmp_path)
+    every, wanted = data_of(folder, tmp_path, filters=False)
+    kept = learning_pairs(data.library, data.corpus, data.split, (), options, "english")
+    more = learning_pairs(every.library, every.corpus, every.split, (), wanted, "english")
+    assert len(more.pairs) > len(kept.pairs)
+    assert "inconsistent" not in more.dropped
+
+
+def test_texts_without_headings_are_asked_by_sentences(tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    chooser = random.Random(0)
+    for number in range(60):
+        words = [f"w{number}x{row}" for row in range(30)]
+        lines = [" ".join(chooser.sample(words, 9)).capitalize() + "." for _ in range(6)]
+        (docs / f"{number}.txt").write_text(" ".join(lines))
+    data, _ = data_of(docs, tmp_path)
+    assert kinds(data.tested) == {"sentence": len(data.tested)}
+    assert any("further from people's questions" in note for note in data.notes)
+    question = data.tested[0]
+    assert question.text.lower() not in data.corpus.passages[question.answers[0]].text.lower()
+
+
+def test_a_folder_of_copies_counts_as_one_document(tmp_path, document):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    text = document("garden", things=[f"matter number{row}" for row in range(60)])
+    for number in range(20):
+        (docs / f"{number}.md").write_text(f"{text}\nCopy {number}.\n")
+    data, _ = data_of(docs, tmp_path)
+    assert data.split.by_section
+    assert len(data.corpus.passages) < 70
+
+
+def test_one_file_with_many_sections_is_enough_and_one_with_few_says_so(tmp_path, document):
+    path = tmp_path / "one.md"
+    path.write_text(document("garden", things=[f"matter number{row}" for row in range(60)]))
+    data, _ = data_of(path, tmp_path)
+    assert data.split.by_section
+    assert len(data.tested) >= 8
+    assert any("a weaker proof" in note for note in data.notes)
+    small = tmp_path / "small.md"
+    small.write_text(document("garden", things=["tools", "keys"]))
+    with pytest.raises(DataFormatError, match=r"Expected 8 or more held-out questions"):
+        data_of(small, tmp_path)
+
+
+def test_many_questions_are_sampled_and_the_sample_stays(folder, tmp_path, document):
+    before, _ = data_of(folder, tmp_path, most_tested=10)
+    (folder / "zoo.md").write_text(document("zoo"))
+    after, _ = data_of(folder, tmp_path, most_tested=10)
+    assert len(before.tested) == len(after.tested) == 10
+    assert len({of.text for of in before.tested} & {of.text for of in after.tested}) >= 7
