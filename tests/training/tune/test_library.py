@@ -71,3 +71,16 @@ def test_an_empty_folder_says_what_would_be_read(tmp_path, name):
         (docs / name).write_bytes(b"\x89PNG")
     with pytest.raises(DataFormatError, match=r"Expected documents to read in .*\.md.*found none"):
         read_library(docs, tmp_path / "cache")
+
+
+def test_short_lines_before_paragraphs_are_headings_where_there_are_none(tmp_path):
+    docs = tmp_path / "docs"
+    docs.mkdir()
+    body = f"{TEXT} {TEXT}"
+    (docs / "a.txt").write_text(
+        f"How to get in\n\n{body}\n\nContents\n\nOne two\n\nThree four\n\n{body}\n\nIt is so.\n\n{body}\n"
+    )
+    (docs / "b.md").write_text(f"# One\n\n## Two\n\nHow to get in\n\n{body}\n")
+    found = read_library(docs, tmp_path / "cache").documents
+    assert [of.heading for of in found["a.txt"].sections if of.heading] == ["How to get in", "Three four"]
+    assert [of.heading for of in found["b.md"].sections] == ["One", "Two"]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 MOST_ENCODED = 12_000
 """Folders of more passages are searched with the static embedder, which is a hundred times as fast."""
-MOST_FOREIGN = 6_000
-"""The same for the multilingual embedder."""
+_FOREIGN_S, _FOREIGN_SHARE = 0.35, 0.4
+"""Seconds a passage of the multilingual embedder, and the share of the budget that it may take."""
 _BLOCK = 256
 
 
@@ -58,11 +58,12 @@ class KeptEmbedder:
     Args:
         folder: Where to.
         passages: How many there are: a fast model is used for many.
-        language: ISO 639-1 code: a multilingual model is used where one is installed.
+        language: ISO 639-1 code: a multilingual model is used where one is installed and there is time for it.
+        budget_s: Seconds of the whole run.
     """
 
-    def __init__(self, folder: Path, passages: int, language: str = "en") -> None:
-        self._model, self.name = _chosen(passages, language)
+    def __init__(self, folder: Path, passages: int, language: str = "en", budget_s: float = 3600.0) -> None:
+        self._model, self.name = _chosen(passages, language, budget_s)
         self._folder = folder / re.sub(r"\W+", "-", self.name)
         self._known: dict[bytes, NDArray[np.float32]] = {}
         self._blocks = 0
@@ -98,8 +99,13 @@ class KeptEmbedder:
         self._known.update(zip((key.tobytes() for key in rows["key"]), rows["vector"], strict=True))
 
 
-def _chosen(passages: int, language: str) -> tuple[TextEmbedder, str]:
-    if language != "en" and passages <= MOST_FOREIGN:
+def foreign_seconds(passages: int) -> float:
+    """Return about how long a multilingual embedder takes."""
+    return passages * _FOREIGN_S / min(2, default_threads())
+
+
+def _chosen(passages: int, language: str, budget_s: float) -> tuple[TextEmbedder, str]:
+    if language != "en" and foreign_seconds(passages) <= _FOREIGN_SHARE * budget_s:
         try:
             choice = choose_model("search", languages=(language,))
             return Embedder(choice.spec.name), choice.spec.title.partition(":")[0]

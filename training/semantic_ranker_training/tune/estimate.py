@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data
-from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder
+from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds
 from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.options import TuneOptions
 
@@ -16,6 +16,7 @@ _LEARNT_PER_ENCODED = 3.5  # forward and backward against one pass in int8, a te
 _GUARD_TEXTS = 6.0  # distinct passages a query
 _GUARD_SHARE, _FEWEST_GUARD = 0.2, 25  # of the budget for all guards; queries of each at least
 _EXPORT_S = 45.0
+_FOREIGN_SHARE = 0.4  # of the budget, for a multilingual embedder at most
 _PAIR_MODEL = 12.0  # what reading pairs costs more than encoding sides
 _VECTOR_BYTES, _WEIGHT_BYTES = 1600, 91_000_000
 
@@ -81,6 +82,8 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     slow = 1.0 if base.becomes == "interaction" else _PAIR_MODEL
     pairs = min(options.most_pairs, 6 * len(data.corpus.questions) + 400)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
+    if data.language.code != "en":
+        searched = max(searched, min(foreign_seconds(len(texts)), _FOREIGN_SHARE * options.budget_s))
     guarded = 2 * slow * second * _GUARD_TEXTS * max(1, len(options.guards))  # a query of each
     guard_queries = int(min(options.guard_queries, max(_FEWEST_GUARD, _GUARD_SHARE * options.budget_s / guarded)))
     reread = min(len(texts), 100 * len(data.tested))

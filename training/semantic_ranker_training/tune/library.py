@@ -29,7 +29,9 @@ from semantic_ranker_training.tune.work import hashed
 
 MAX_BYTES = 20_000_000
 """Larger files are left out: a person's document is smaller, and a reader of Markdown would need many minutes."""
+_VERSION = 1  # changes when the same text gives other sections
 _CODE = ".py"
+_MOST_HEADING_WORDS, _LEAST_BODY_WORDS = 16, 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ def read_library(folder: Path, cache: Path, *, max_bytes: int = MAX_BYTES) -> Li
     contents = distinct_contents([*files, *((item.source, folder / item.source) for item in code)], skipped, max_bytes)
     documents, links, hashes, read = dict[str, Document](), dict[str, tuple[Link, ...]](), dict[str, str](), 0
     for source, (path, digest) in tqdm(contents.items(), desc="read documents", unit="file", disable=None, delay=1):
-        kept = cache / digest[:2] / f"{hashed([digest, source, READER_VERSION])[:32]}.json"
+        kept = cache / digest[:2] / f"{hashed([digest, source, READER_VERSION, _VERSION])[:32]}.json"
         found = _kept(kept)
         if found is None:
             read += 1
@@ -137,15 +139,25 @@ def _parsed(path: Path, source: str, max_bytes: int) -> dict[str, Any]:
 
 
 def _sections(document: ReadDocument) -> list[Section]:
-    """Return a document's text by heading."""
+    """Return a document's text by heading; in one without headings, short lines before paragraphs count as such."""
+    blocks = [(block.kind, block.level, document.text[block.start : block.end]) for block in document.blocks]
+    marked = sum(kind == "heading" for kind, *_ in blocks)
     found: list[tuple[str, int, list[str]]] = [("", 0, [])]
-    for block in document.blocks:
-        text = document.text[block.start : block.end]
-        if block.kind == "heading":
-            found.append((" ".join(text.split()), block.level, []))
+    for place, (kind, level, text) in enumerate(blocks):
+        after = blocks[place + 1] if place + 1 < len(blocks) else ("", 0, "")
+        implied = marked < 2 and kind == after[0] == "paragraph" and _leads(text, after[2])
+        if kind == "heading" or implied:
+            found.append((" ".join(text.split()), level or 2, []))
         else:
             found[-1][2].append(text)
     return [Section(heading, level, "\n\n".join(body)) for heading, level, body in found if heading or body]
+
+
+def _leads(line: str, after: str) -> bool:
+    words = line.split()
+    ends = line.rstrip()[-1:]
+    short = 2 <= len(words) <= _MOST_HEADING_WORDS and "\n" not in line and (ends.isalnum() or ends in "?)")
+    return short and len(after.split()) >= _LEAST_BODY_WORDS and after.rstrip()[-1:] in ".:!"
 
 
 def _document(found: Mapping[str, Any], source: str) -> Document:
