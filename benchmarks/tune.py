@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ranker._files import write_atomically
+from semantic_ranker_training.tune import work_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks/results/tune.json"
@@ -42,13 +44,17 @@ VARIANTS: dict[str, list[str]] = {
     "short-passages": ["--passage-tokens", "96"],
 }
 """Ablations are of the handbook alone; the other folders have the default run."""
+GUARDED = ("default", "no-general")
+"""Variants that are measured on the guard collections; the others on the built-in guard."""
 OUTCOMES = (0, 3, 4)
 
 
 def run(data: Path, runs: Path, folder: str, variant: str, budget: str) -> dict[str, Any]:
     """Run the command, or read what it did; return what it reported."""
     out = runs / f"{folder}-{variant}"
-    guards = [str(data / name) for name in FOLDERS[folder]] if variant == "default" else []
+    guards = [str(data / name) for name in FOLDERS[folder]] if variant in GUARDED else []
+    if variant != "default":
+        _share(work_folder(runs / f"{folder}-default"), work_folder(out))
     command = ["tune", str(data / folder), "--out", str(out), "--budget", budget, "--json", *VARIANTS[variant]]
     command += ["--guard", *guards] if guards else []
     done = subprocess.run(
@@ -58,6 +64,16 @@ def run(data: Path, runs: Path, folder: str, variant: str, budget: str) -> dict[
         raise SystemExit(f"{folder} {variant} ended with status {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def _share(done: Path, work: Path) -> None:
+    """Spare a variant what does not depend on it: documents read, vectors, sides."""
+    if work.exists() or not done.exists():
+        return
+    work.mkdir(parents=True)
+    for name in ("read", "vectors"):
+        shutil.copytree(done / name, work / name)
+    shutil.copyfile(done / "split.json", work / "split.json")
 
 
 def questions(data: Path, runs: Path, threads: int) -> dict[str, Any]:
