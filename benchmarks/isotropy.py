@@ -51,12 +51,10 @@ from semantic_ranker.evaluation.significance import holm
 from semantic_ranker_training.data import Group
 from semantic_ranker_training.gaussian.config import GaussianConfig
 from semantic_ranker_training.gaussian.loss import IsotropicLoss
-from semantic_ranker_training.gaussian.model import projection_start
 from semantic_ranker_training.gaussian.pseudo import pseudo_queries
 from semantic_ranker_training.gaussian.report import METRICS, isotropy
 from semantic_ranker_training.gaussian.rows import epochs, rows_of
-from semantic_ranker_training.gaussian.trainer import GaussianTrainer
-from semantic_ranker_training.gaussian.whitening import POWERS, Whitening
+from semantic_ranker_training.gaussian.whitening import DEFAULT_POWER, POWERS, Whitening
 
 ROOT = Path(__file__).parent.parent
 OUT = ROOT / "benchmarks" / "results" / "isotropy.json"
@@ -65,7 +63,7 @@ SEEDS = (0, 1, 2)
 RESAMPLES = 10_000
 STEPS, BATCH, RATE = 150, 128, 1e-3
 FULL_PAIRS, FULL_DOCS, FULL_QUERIES = 320, 300, 60
-GEOMETRY_ROWS = 2000
+GEOMETRY_ROWS = 1000
 Layer = Callable[[Vectors], Vectors]
 
 
@@ -148,7 +146,7 @@ def verdict(rows: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 class Bench:
     def __init__(self, data: Path, work: Path, names: list[str]) -> None:
-        self.data, self.work = data, work
+        self.data, self.work, self.distances = data, work, ("cosine",)
         self.embedder = Embedder(MODEL, precision="fp32", threads=1)
         tasks = [(probe if name in PROBES else collection)(data / name) for name in names]
         self.tests = [self.encoded(task, pseudo=True) for task in tasks]
@@ -205,13 +203,20 @@ class Bench:
         rows = {"base": {of.task.name: {"mean": self.base[of.task.name]["mean"]} for of in self.tests}}
         geometry: dict[str, Any] = {"base": self.lying("base", lambda of: lambda x: x)}
         for kind, fit in kinds.items():
-            powers = {"centred": 0.0, "power 0.25": 0.25, "fully whitened": 0.5, "chosen power": chosen[kind]}
+            powers = {
+                "centred": 0.0,
+                f"power {DEFAULT_POWER:g}": DEFAULT_POWER,
+                "power 0.25": 0.25,
+                "fully whitened": 0.5,
+            }
+            powers["chosen power"] = chosen[kind]
             for label, power in powers.items():
                 rows[f"{label}, {kind}"] = {
                     of.task.name: against(self.base[of.task.name], reached(kind, of, power)) for of in self.tests
                 }
                 name = f"{kind}, power {power:g}"
-                geometry[f"{label}, {kind}"] = self.lying(name, lambda of, fit=fit, power=power: fit(of, power))
+                if kind.endswith("direction"):
+                    geometry[f"{label}, {kind}"] = self.lying(name, lambda of, fit=fit, power=power: fit(of, power))
         power = chosen["own documents, query direction"]
         rows["chosen power, own documents, direction of real queries"] = {
             of.task.name: against(
@@ -240,8 +245,8 @@ class Bench:
         """Train a linear head on the base's vectors; the base is frozen, so its vectors are computed once."""
         rows = {"base": {name: {"mean": found["mean"]} for name, found in self.base.items()}}
         training: dict[str, Any] = {}
-        losses = {"contrastive only": 0.0, "+ covariance loss": 1.0, "+ SIGReg": 1.0, "+ SIGReg, weight 10": 10.0}
-        for distance, (name, weight) in itertools.product(("cosine", "l2"), losses.items()):
+        losses = {"contrastive only": 0.0, "+ covariance loss": 1.0, "+ SIGReg": 1.0}
+        for distance, (name, weight) in itertools.product(self.distances, losses.items()):
             isotropic = "covariance" if "covariance" in name else "sigreg"
             label = f"{name}, {distance}"
             heads = [self.head(distance, isotropic, weight, seed) for seed in SEEDS]
@@ -273,6 +278,8 @@ class Bench:
             return found["arr_0"], found["arr_1"], json.loads(str(found["figures"]))
 
     def learnt(self, distance: str, isotropic: str, weight: float, seed: int) -> tuple[list[Vectors], dict[str, Any]]:
+        from semantic_ranker_training.gaussian.model import projection_start
+
         torch.manual_seed(seed)
         row = {
             text: vector
@@ -339,6 +346,8 @@ class Bench:
         }
 
     def tuned(self, isotropic: str, weight: float, seed: int, groups: list[Group], of: Encoded) -> Figures:
+        from semantic_ranker_training.gaussian.trainer import GaussianTrainer
+
         folder = self.work / "full" / f"{isotropic}-{weight:g}-{seed}"
         if not (folder / "model" / "semantic_ranker.json").is_file():
             config = GaussianConfig(
@@ -402,6 +411,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--parts", nargs="*", default=["free", "frozen"], choices=["free", "frozen", "full"])
     parser.add_argument("--tasks", nargs="*", default=[*COLLECTIONS, *PROBES], choices=[*COLLECTIONS, *PROBES])
+    parser.add_argument("--distances", nargs="*", default=["cosine"], choices=["cosine", "l2"], help="of frozen")
     parser.add_argument("--full-seeds", type=int, default=1)
     parser.add_argument("--plot", action="store_true", help="only draw the results that are there")
     options = parser.parse_args()
@@ -409,13 +419,14 @@ def main() -> None:
     if not options.plot:
         torch.set_num_threads(1)
         bench = Bench(options.data, options.work, options.tasks)
+        bench.distances = tuple(options.distances)
         found |= {
             "what": "nDCG@10 and others of exact search by cosine; differences to the base with 95 % bootstrap intervals "
             "over queries, randomisation test, Holm over the collections of a variant",
             "model": f"{MODEL}, fp32, 256 tokens; it has seen MS MARCO, SQuAD and much more in its own training",
             "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
             "versions": {name: version(name) for name in ("numpy", "torch", "onnxruntime", "sentence-transformers")},
-            "command": "python benchmarks/isotropy.py --parts free frozen full",
+            "command": f"python benchmarks/isotropy.py --tasks {' '.join(options.tasks)}",
             "sizes": {
                 of.task.name: [len(of.task.queries), len(of.task.documents)] for of in [*bench.tests, *bench.devs]
             },
