@@ -86,7 +86,10 @@ def fit_cascade(samples: Sequence[Sample], *, top: int = 10, lost: float = 0.02)
         InvalidInputError: There are too few queries.
     """
     if len(samples) < _LEAST_QUERIES:
-        raise InvalidInputError(f"Expected {_LEAST_QUERIES} or more queries to fit a cascade to, got {len(samples)}.")
+        raise InvalidInputError(
+            f"Expected {_LEAST_QUERIES} or more queries that find enough passages to fit a cascade to, got "
+            f"{len(samples)}: give more queries and passages, or fewer candidates."
+        )
     held_out = _held_out_estimates(samples)
     spread = float(np.std([value for sample in samples for value in sample.logits - sample.logits.mean()]))
     margins = np.linspace(0.0, 3.0 * spread, _STEPS)
@@ -150,12 +153,11 @@ def samples_of(
             yield Sample(first.features(query, texts), encoder.score(query, texts))
 
 
-def store_cascade(folder: Path, fit: CascadeFit) -> None:
-    """Put a fitted cascade into the manifest of a model folder.
+def manifest_path(folder: Path) -> Path:
+    """Return where a model folder keeps a cascade.
 
     Raises:
         InvalidInputError: The folder has no manifest.
-        StorageError: The manifest cannot be written.
     """
     path = folder / MANIFEST
     if not path.is_file():
@@ -163,5 +165,16 @@ def store_cascade(folder: Path, fit: CascadeFit) -> None:
             f"Expected {MANIFEST} in {str(folder)!r} to keep the cascade in, found none: export the model with "
             "`semantic-ranker export` first."
         )
+    return path
+
+
+def store_cascade(folder: Path, fit: CascadeFit) -> None:
+    """Put a fitted cascade into the manifest of a model folder.
+
+    Raises:
+        InvalidInputError: The folder has no manifest.
+        StorageError: The manifest cannot be written.
+    """
+    path = manifest_path(folder)
     manifest = json.loads(path.read_bytes()) | {KEY: fit.to_dict()}
     write_atomically(path, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")

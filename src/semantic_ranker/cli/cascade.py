@@ -33,9 +33,10 @@ def _cascade(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from semantic_ranker._documents import read_documents
-    from semantic_ranker.cascade.fitting import fit_cascade, samples_of, store_cascade
+    from semantic_ranker.cascade.fitting import fit_cascade, manifest_path, samples_of, store_cascade
     from semantic_ranker.cross_encoder import CrossEncoder
 
+    manifest_path(Path(options.model))
     queries, documents = list(read_documents(options.queries)), list(read_documents(options.docs))
     with CrossEncoder(options.model, other_languages="score") as encoder:
         samples = list(samples_of(encoder, queries, documents, candidates=options.candidates))

@@ -189,6 +189,8 @@ def test_the_command_fits_and_stores(folder, tmp_path, capsys):
         .rank("where does the cat sleep", OTHERS, top_k=1)[0]
         .text.startswith("The cat")
     )
-    (folder / "semantic_ranker.json").unlink()
     assert main([*arguments, "--candidates", "500"]) == 2
     assert "20 or more queries" in capsys.readouterr().err
+    (folder / "semantic_ranker.json").unlink()
+    assert main(arguments) == 2
+    assert "semantic-ranker export" in capsys.readouterr().err
