@@ -21,6 +21,18 @@ from semantic_ranker_training.manifest import ModelMetadata
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Conversions go to a folder of the tests' own, not to the user's."""
+    before = os.environ.get("SEMANTIC_RANKER_CACHE")
+    os.environ["SEMANTIC_RANKER_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    os.environ.pop("SEMANTIC_RANKER_CACHE")
+    if before is not None:
+        os.environ["SEMANTIC_RANKER_CACHE"] = before
+
+
 SHAPE = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
 WORDS = sorted(
     {word for pair in built_in_pairs() for text in pair for word in re.findall(r"\w+|[^\w\s]", text.lower())}
