@@ -146,7 +146,7 @@ def verdict(rows: dict[str, dict[str, dict[str, Any]]]) -> dict[str, Any]:
 
 class Bench:
     def __init__(self, data: Path, work: Path, names: list[str]) -> None:
-        self.data, self.work, self.distances = data, work, ("cosine",)
+        self.data, self.work, self.distances, self.seeds = data, work, ("cosine",), SEEDS
         self.embedder = Embedder(MODEL, precision="fp32", threads=1)
         tasks = [(probe if name in PROBES else collection)(data / name) for name in names]
         self.tests = [self.encoded(task, pseudo=True) for task in tasks]
@@ -249,10 +249,12 @@ class Bench:
         for distance, (name, weight) in itertools.product(self.distances, losses.items()):
             isotropic = "covariance" if "covariance" in name else "sigreg"
             label = f"{name}, {distance}"
-            heads = [self.head(distance, isotropic, weight, seed) for seed in SEEDS]
+            heads = [self.head(distance, isotropic, weight, seed) for seed in self.seeds]
             rows[label], training[label] = {}, [figures for _, _, figures in heads]
             for of in [*self.tests, *self.in_domain]:
-                found = [self.reached(label, distance, seed, head, of) for seed, head in zip(SEEDS, heads, strict=True)]
+                found = [
+                    self.reached(label, distance, seed, head, of) for seed, head in zip(self.seeds, heads, strict=True)
+                ]
                 rows[label][of.task.name] = against(self.base[of.task.name], averaged(found))
                 rows[label][of.task.name]["sd"] = pstdev([one["mean"][METRIC] for one in found])
         corrected(rows)
@@ -385,7 +387,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
     rows = {name: of for part in ("free", "frozen") for name, of in found.get(part, {}).get("rows", {}).items()}
     names = [name for name in rows if name != "base" and "power 0.25, own" not in name]
-    tasks = [*COLLECTIONS, *PROBES]
+    tasks = [task for task in (*COLLECTIONS, *PROBES) if task in found["free"]["rows"]["base"]]
     figure, axes = plt.subplots(1, len(tasks), figsize=(2.1 * len(tasks) + 3, 0.27 * len(names) + 1.2), sharey=True)
     for axis, task in zip(axes, tasks, strict=True):
         for place, name in enumerate(reversed(names)):
@@ -412,6 +414,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", default=["free", "frozen"], choices=["free", "frozen", "full"])
     parser.add_argument("--tasks", nargs="*", default=[*COLLECTIONS, *PROBES], choices=[*COLLECTIONS, *PROBES])
     parser.add_argument("--distances", nargs="*", default=["cosine"], choices=["cosine", "l2"], help="of frozen")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="of frozen")
     parser.add_argument("--full-seeds", type=int, default=1)
     parser.add_argument("--plot", action="store_true", help="only draw the results that are there")
     options = parser.parse_args()
@@ -419,18 +422,24 @@ def main() -> None:
     if not options.plot:
         torch.set_num_threads(1)
         bench = Bench(options.data, options.work, options.tasks)
-        bench.distances = tuple(options.distances)
+        bench.distances, bench.seeds = tuple(options.distances), SEEDS[: options.seeds]
         found |= {
             "what": "nDCG@10 and others of exact search by cosine; differences to the base with 95 % bootstrap intervals "
             "over queries, randomisation test, Holm over the collections of a variant",
             "model": f"{MODEL}, fp32, 256 tokens; it has seen MS MARCO, SQuAD and much more in its own training",
             "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
             "versions": {name: version(name) for name in ("numpy", "torch", "onnxruntime", "sentence-transformers")},
-            "command": f"python benchmarks/isotropy.py --tasks {' '.join(options.tasks)}",
+            "command": f"python benchmarks/isotropy.py --tasks {' '.join(options.tasks)} --seeds {options.seeds}",
             "sizes": {
                 of.task.name: [len(of.task.queries), len(of.task.documents)] for of in [*bench.tests, *bench.devs]
             },
-            "head": {"pairs": len(bench.rows()), "steps": STEPS, "batch": BATCH, "rate": RATE, "seeds": len(SEEDS)},
+            "head": {
+                "pairs": len(bench.rows()),
+                "steps": STEPS,
+                "batch": BATCH,
+                "rate": RATE,
+                "seeds": len(bench.seeds),
+            },
         }
         for part in options.parts:
             started = time.time()
