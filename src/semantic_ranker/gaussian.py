@@ -1,7 +1,7 @@
 """`GaussianRetriever`: documents found by the distance of their vectors, the same distance on every store.
 
-Stores search by inner product. Where nearest means Euclidean, each document's vector carries ``-|d|^2 / 2`` as one more
-number and each query's a 1, so that ``|q - d|^2 = |q|^2 - 2 q'.d'`` and the order is that of the distance, exactly.
+Stores search by inner product. Where nearest means Euclidean, each vector carries one more number, so that the order of
+the products is that of the distances, exactly.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 
 Metric: TypeAlias = Literal["auto", "l2", "cosine"]
 _METRICS = ("auto", "l2", "cosine")
+_PROBES = (
+    "Cats sleep all day.",
+    "To change a forgotten password, open Settings.",
+    "Water boils at 100 degrees Celsius.",
+)
 
 
 class GaussianRetriever:
@@ -182,28 +187,37 @@ class GaussianRetriever:
     def _distance(self, query: NDArray[np.float32], product: float) -> float:
         if self.metric == "cosine":
             return max(1 - product, 0.0)
-        square = float(query[:-1].astype(np.float64) @ query[:-1].astype(np.float64))
+        square = float(query.astype(np.float64) @ query.astype(np.float64))
         return math.sqrt(max(square - 2 * product, 0.0))
 
 
 class _Euclidean:
-    """An embedder whose inner products rank by Euclidean distance; see the module."""
+    """An embedder whose inner products rank by Euclidean distance; see the module.
+
+    With r the usual length of the model's vectors, a document is (x, (r^2 - |x|^2) / 2r) and a query (q, r): then
+    |q - x|^2 = |q|^2 + r^2 - 2 <query, document>. The last number stays small beside the others, so that neighbours are
+    still neighbours to a graph index, which compares documents with each other.
+    """
 
     def __init__(self, inner: IndexEmbedder) -> None:
         self._inner = inner
+        probes = inner.embed_documents(_PROBES)
+        # A power of two: the same whatever machine or precision computed the probes.
+        self._length = float(2.0 ** round(math.log2(max(float(np.linalg.norm(probes, axis=1).mean()), 1e-6))))
 
     @property
     def space(self) -> EmbeddingSpace:
         space = self._inner.space
-        return replace(space, dim=space.dim + 1, pooling=f"{space.pooling}+l2", normalize=False)
+        return replace(space, dim=space.dim + 1, pooling=f"{space.pooling}+l2({self._length:g})", normalize=False)
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = self._inner.embed_documents(texts)
-        return np.hstack([vectors, -(vectors**2).sum(axis=1, keepdims=True) / 2])
+        last = (self._length**2 - (vectors**2).sum(axis=1, keepdims=True)) / (2 * self._length)
+        return np.hstack([vectors, last])
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         vectors = self._inner.embed_queries(texts)
-        return np.hstack([vectors, np.ones((len(vectors), 1), np.float32)])
+        return np.hstack([vectors, np.full((len(vectors), 1), self._length, np.float32)])
 
     def canary(self) -> Canary:
         return Canary.record(self.embed_documents, self.embed_queries)

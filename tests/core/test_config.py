@@ -119,7 +119,7 @@ def test_wrong_variables_are_refused(environment, message):
 
 def test_unknown_arguments_are_refused():
     with pytest.raises(InvalidInputError, match=r"did you mean 'reranker\.model'"):
-        load_settings(environment={}, arguments={"reranker.modle": "x"})
+        load_settings(environment={}, arguments={"reranker.modell": "x"})
 
 
 def test_passwords_are_never_shown(tmp_path):
@@ -196,7 +196,11 @@ def test_settings_of_the_rest_have_the_names_of_their_constructors():
     from semantic_ranker.embedder import Embedder
 
     settings = Settings()
-    for options, kind, more in ((settings.embedder, Embedder, {"cache"}), (settings.reranker, CrossEncoder, set())):
+    of_embedder, of_reranker = (
+        (settings.embedder, Embedder, {"cache"}),
+        (settings.reranker, CrossEncoder, {"score_cache"}),
+    )
+    for options, kind, more in (of_embedder, of_reranker):
         assert {entry.name for entry in fields(options)} | more == set(inspect.signature(kind).parameters)
 
 

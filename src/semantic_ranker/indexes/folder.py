@@ -25,6 +25,7 @@ MANIFEST = "manifest.json"
 _KIND = "semantic-ranker-index"
 _LOCK = ".lock"
 _DATA = re.compile(r"data-[0-9a-f]{16}")
+_PARTIAL = re.compile(rf"\.{re.escape(MANIFEST)}\.[0-9a-f]+\.partial")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 _TRIES = 5
 _BLOCK_BYTES = 1 << 20
@@ -87,6 +88,8 @@ def write(path: Path, fill: Callable[[Path], dict[str, Any]], *, before: str | N
         for old in path.iterdir():
             if _DATA.fullmatch(old.name) and old.name != name:
                 shutil.rmtree(old, ignore_errors=True)
+            elif _PARTIAL.fullmatch(old.name):  # of a process that was killed; nobody else writes under this lock
+                old.unlink(missing_ok=True)
         return name
 
 

@@ -80,6 +80,7 @@ def test_process_killed_while_it_saves_leaves_an_index_that_opens(tmp_path, pass
         assert not said or len(found) in (said[-1], said[-1] + 1)
         assert len(found) == len(found.store)
         assert found.search("sleep", 1)[0].passage.id == "p0"
+    (path / ".manifest.json.0a1b2c3d.partial").write_text("{")  # as a kill between its writing and its renaming leaves
     found.save()
     assert sorted(item.name for item in path.iterdir()) == sorted([".lock", data_of(path).name, "manifest.json"])
 
