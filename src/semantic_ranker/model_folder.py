@@ -170,7 +170,7 @@ def candidates(precision: Precision) -> list[tuple[str, str]]:
 
 
 def resolve(model: str | os.PathLike[str] | None, precision: Precision = "auto") -> Path:
-    """Return the local folder of a model: None is the bundled one, else a folder, else a hub id.
+    """Return the local folder of a model: None or ``bundled`` is the bundled one, else a folder, else a hub id.
 
     Args:
         model: What the caller gave.
@@ -186,6 +186,8 @@ def resolve(model: str | os.PathLike[str] | None, precision: Precision = "auto")
     if path.is_dir():
         return path
     text = os.fspath(model)
+    if text == "bundled":
+        return BUNDLED
     owner, slash, name = text.partition("/")
     is_hub_id = isinstance(model, str) and slash and owner and name and "/" not in name and owner[0] not in ".~"
     if not is_hub_id or path.exists():

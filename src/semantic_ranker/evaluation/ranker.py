@@ -106,7 +106,8 @@ class RankerEvaluator:
     """Reranks test data and reports gain and ceiling beside the score.
 
     Args:
-        model: What `CrossEncoder` opens (a folder, a hub id, None for the bundled model), or an open scorer.
+        model: What `CrossEncoder` opens (a folder, a hub id, None or ``bundled`` for the bundled model), or an open
+            scorer.
     """
 
     def __init__(self, model: str | os.PathLike[str] | Scorer | None = None) -> None:

@@ -78,6 +78,7 @@ def test_the_bundled_model_reranks():
     with CrossEncoder() as model:
         alone = float(model.score(TASK.queries["q1"], [CORPUS["cat"]])[0])
     assert report.run["q1"]["cat"] == pytest.approx(alone, abs=1e-4)
+    assert RankerEvaluator("bundled").evaluate(TASK, ["RR@10"]).run == report.run
 
 
 def test_a_judged_query_without_candidates_counts_as_zero():
