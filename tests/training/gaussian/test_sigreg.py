@@ -117,12 +117,12 @@ def test_two_processes_give_the_value_and_the_gradients_of_one(tmp_path):
     value = sigreg(vectors * weight, count=32, seed=5)
     value.backward()
     torch.save({"vectors": vectors, "sizes": sizes}, tmp_path / "in.pt")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     workers = [
         subprocess.Popen([sys.executable, str(WORKER), str(tmp_path), str(rank)], env=environment) for rank in (0, 1)
     ]
     assert [worker.wait(timeout=240) for worker in workers] == [0, 0]
     for rank in (0, 1):
         found = json.loads((tmp_path / f"{rank}.json").read_text())
-        assert found["value"] == pytest.approx(value.item(), rel=1e-5)
+        assert found["value"] == pytest.approx(value.item(), rel=1e-4)
         assert found["gradient"] == pytest.approx(weight.grad.tolist(), rel=1e-3, abs=1e-5)
