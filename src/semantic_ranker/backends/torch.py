@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 ARCHITECTURE = "InteractionCrossEncoder"
 FEATURES = ("cosine", "lexical", "phrase", "soft_match", "mean_match", "joint_cosine")
 _NO_ATTENTION = -1e4
-LENGTH_SATURATION = 1.2
-LENGTH_NORMALISATION = 0.75
-MEAN_LENGTH = 150.0
+_LENGTH_SATURATION = 1.2
+_LENGTH_NORMALISATION = 0.75
+_MEAN_LENGTH = 150.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,31 +246,40 @@ class InteractionHead(nn.Module):
         learned = torch.exp(self.importance(states).squeeze(-1)) * words
         return Side(self.match_id[input_ids], tokens, mean_pool(states, every), words, weight, learned)
 
-    def features(self, query: Side, passage: Side) -> tuple[Tensor, Tensor]:
-        """Return the features without the joint one, (batch, 5), and three facts on the pair, (batch, 3)."""
+    def features(self, query: Side, passage: Side, similarity: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return the features without the joint one, (..., 5), and three facts on the pair, (..., 3).
+
+        Args:
+            query: Its leading axes and the passage's broadcast: (batch, length) each for pairs, (n, 1, length) and
+                (1, m, length) for every query with every passage.
+            passage: See ``query``.
+            similarity: Products of the tokens, (..., query length, passage length); None computes them.
+        """
         cosine = (query.pooled * passage.pooled).sum(-1)
         term = query.weight * query.learned
-        pairs = query.words[:, :, None] * passage.words[:, None, :]
-        equal = (query.match_id[:, :, None] == passage.match_id[:, None, :]).float() * pairs
+        pairs = query.words[..., :, None] * passage.words[..., None, :]
+        equal = (query.match_id[..., :, None] == passage.match_id[..., None, :]).float() * pairs
         found = equal.sum(-1)
-        length = passage.words.sum(1, keepdim=True)
-        norm = 1.0 - LENGTH_NORMALISATION + LENGTH_NORMALISATION * length / MEAN_LENGTH
-        saturated = found * (LENGTH_SATURATION + 1.0) / (found + LENGTH_SATURATION * norm)
-        lexical = (term * saturated).sum(1) / (term.sum(1) + 1e-6)
+        length = passage.words.sum(-1, keepdim=True)
+        norm = 1.0 - _LENGTH_NORMALISATION + _LENGTH_NORMALISATION * length / _MEAN_LENGTH
+        saturated = found * (_LENGTH_SATURATION + 1.0) / (found + _LENGTH_SATURATION * norm)
+        lexical = (term * saturated).sum(-1) / (term.sum(-1) + 1e-6)
 
-        adjacent = (equal[:, :-1, :-1] * equal[:, 1:, 1:]).amax(-1)
-        both = (term[:, :-1] + term[:, 1:]) * query.words[:, :-1] * query.words[:, 1:]
-        phrase = (both * adjacent).sum(1) / (both.sum(1) + 1e-6)
+        adjacent = (equal[..., :-1, :-1] * equal[..., 1:, 1:]).amax(-1)
+        both = (term[..., :-1] + term[..., 1:]) * query.words[..., :-1] * query.words[..., 1:]
+        phrase = (both * adjacent).sum(-1) / (both.sum(-1) + 1e-6)
 
-        similarity = query.tokens @ passage.tokens.transpose(1, 2) - (1.0 - pairs) * 4.0
+        if similarity is None:
+            similarity = query.tokens @ passage.tokens.transpose(-1, -2)
+        similarity = similarity - (1.0 - pairs) * 4.0
         best = similarity.amax(-1).clamp_min(-1.0) * query.words * (length > 0).float()
         soft_weight = (query.weight + 0.05 * query.words) * query.learned
-        soft = (best * soft_weight).sum(1) / (soft_weight.sum(1) + 1e-6)
-        words = query.words.sum(1)
-        mean = best.sum(1) / words.clamp_min(1.0)
-        specificity = query.weight.sum(1) / words.clamp_min(1.0)
-        facts = torch.stack([torch.log1p(words) / 3.0, torch.log1p(length[:, 0]) / 5.0, specificity / 5.0], 1)
-        return torch.stack([cosine, lexical, phrase, soft, mean], 1), facts
+        soft = (best * soft_weight).sum(-1) / (soft_weight.sum(-1) + 1e-6)
+        words = query.words.sum(-1)
+        mean = best.sum(-1) / words.clamp_min(1.0)
+        specificity = query.weight.sum(-1) / words.clamp_min(1.0)
+        facts = torch.log1p(words) / 3.0, torch.log1p(length[..., 0]) / 5.0, specificity / 5.0
+        return torch.stack([cosine, lexical, phrase, soft, mean], -1), torch.stack(torch.broadcast_tensors(*facts), -1)
 
     def combine(self, features: Tensor, facts: Tensor) -> Tensor:
         """Return logits (batch,) from all features (batch, 6) and facts (batch, 3)."""
