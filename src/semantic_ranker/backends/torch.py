@@ -279,7 +279,9 @@ class InteractionHead(nn.Module):
         mean = best.sum(-1) / words.clamp_min(1.0)
         specificity = query.weight.sum(-1) / words.clamp_min(1.0)
         facts = torch.log1p(words) / 3.0, torch.log1p(length[..., 0]) / 5.0, specificity / 5.0
-        return torch.stack([cosine, lexical, phrase, soft, mean], -1), torch.stack(torch.broadcast_tensors(*facts), -1)
+        return torch.stack([cosine, lexical, phrase, soft, mean], -1), torch.stack(
+            [fact.expand(cosine.shape) for fact in facts], -1
+        )
 
     def combine(self, features: Tensor, facts: Tensor) -> Tensor:
         """Return logits (batch,) from all features (batch, 6) and facts (batch, 3)."""
