@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from semantic_ranker_training.checkpoints import last_checkpoint
 from semantic_ranker_training.cross_encoder import CrossEncoderTrainer
-from semantic_ranker_training.cross_encoder.engine import last_checkpoint
 from semantic_ranker_training.data import write_groups
 
 WORKER = Path(__file__).with_name("worker.py")

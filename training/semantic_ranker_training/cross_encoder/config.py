@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self, TypedDict
+from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_training.cross_encoder.losses import LOSSES
+from semantic_ranker_training.settings import NamedSettings, check_count, check_number
 
 MixedPrecision = Literal["no", "bf16", "fp16"]
 Calibration = Literal["platt", "temperature", "none"]
@@ -26,7 +23,7 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
+class TrainingConfig(NamedSettings):
     """How a cross-encoder is trained.
 
     Attributes:
@@ -105,45 +102,23 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
-            _check_count(name, getattr(self, name))
+            check_count(name, getattr(self, name))
         for name in _OPTIONAL_COUNTS:
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name))
+                check_count(name, getattr(self, name))
         for name in (*_NOT_NEGATIVE, *_POSITIVE):
-            _check_number(name, getattr(self, name), above=name in _POSITIVE)
+            check_number(name, getattr(self, name), above=name in _POSITIVE)
         if self.head_learning_rate is not None:
-            _check_number("head_learning_rate", self.head_learning_rate, above=True)
-        _check_count("group_size", self.group_size, least=2)
-        _check_count("max_length", self.max_length, least=8)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise InvalidInputError(f"Expected {name} out of {', '.join(known)}, got {getattr(self, name)!r}.")
+            check_number("head_learning_rate", self.head_learning_rate, above=True)
+        check_count("group_size", self.group_size, least=2)
+        check_count("max_length", self.max_length, least=8)
+        self.check_choices(_CHOICES)
         if self.warmup_ratio > 1 or self.lora_dropout >= 1:
             raise InvalidInputError("Expected warmup_ratio of at most 1 and lora_dropout below 1.")
         if self.use_lora and (self.freeze_layers or self.freeze_embeddings):
             raise InvalidInputError("Expected no freezing with use_lora: adapters freeze the whole base already.")
         if self.use_lora and self.keep_layers is not None:
             raise InvalidInputError("Expected keep_layers=None with use_lora: an adapter belongs to a base as it is.")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Build from named values; a list becomes a tuple.
-
-        Raises:
-            InvalidInputError: A name is unknown (the nearest known one is named) or a value is out of range.
-        """
-        known = [entry.name for entry in fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
-                raise InvalidInputError(f"Unknown setting {name!r} of the training{hint}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return content
 
 
 class TrainingOptions(TypedDict, total=False):
@@ -182,14 +157,3 @@ class TrainingOptions(TypedDict, total=False):
     seed: int
     tensorboard: bool
     device: str | None
-
-
-def _check_count(name: str, value: object, least: int = 1) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidInputError(f"Expected {name} to be a whole number of {least} or more, got {value!r}.")
-
-
-def _check_number(name: str, value: object, *, above: bool) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0 or (above and value == 0):  # type: ignore[operator]  # `good` says that it is a number
-        raise InvalidInputError(f"Expected {name} {'above 0' if above else 'of 0 or more'}, got {value!r}.")

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import logging
 import math
 import os
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from sentence_transformers.base.sampler import DefaultBatchSampler
 from sentence_transformers.cross_encoder import CrossEncoderTrainer as LibraryTrainer
 from sentence_transformers.cross_encoder import CrossEncoderTrainingArguments
-from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 
-from semantic_ranker.errors import InvalidInputError, NonFiniteScoreError, StorageError
+from semantic_ranker.errors import InvalidInputError, NonFiniteScoreError
+from semantic_ranker_training.checkpoints import CHECKPOINTS, in_order, last_checkpoint, storage_errors
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.evaluator import PRIMARY, RankingEvaluator
 from semantic_ranker_training.cross_encoder.losses import build_loss
@@ -35,9 +30,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINTS = "checkpoints"
 _SHOWN = ("loss", "learning_rate", "eval_nDCG@10", "eval_RR@10")
-_COMPLETE = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
 
 
 def run_trainer(
@@ -78,31 +71,10 @@ def run_trainer(
         callbacks=_callbacks(config, evaluator),
     )
     trainer.remove_callback(PrinterCallback)
-    with quiet_library(), _storage_errors(folder / CHECKPOINTS):
+    with quiet_library(), storage_errors(folder / CHECKPOINTS):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     scale = config.num_epochs
     return [{**entry, "epoch": round(entry["epoch"] * scale, 4)} for entry in trainer.state.log_history]
-
-
-def last_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written whole; a process killed while writing one leaves half of it."""
-    steps = {int(path.name.split("-")[1]): path for path in folder.glob("checkpoint-*") if path.name[11:].isdigit()}
-    return next((steps[step] for step in sorted(steps, reverse=True) if _is_complete(steps[step])), None)
-
-
-def _is_complete(folder: Path) -> bool:
-    weights = any((folder / name).is_file() for name in ("model.safetensors", "adapter_model.safetensors"))
-    if (
-        not weights
-        or not any(folder.glob("rng_state*.pth"))
-        or not all((folder / name).is_file() for name in _COMPLETE)
-    ):
-        return False
-    try:
-        json.loads((folder / _COMPLETE[0]).read_text(encoding="utf-8"))
-    except ValueError:
-        return False
-    return True
 
 
 def _arguments(
@@ -134,7 +106,7 @@ def _arguments(
         max_grad_norm=config.max_grad_norm,
         bf16=config.mixed_precision == "bf16",
         fp16=config.mixed_precision == "fp16",
-        batch_sampler=_in_order,
+        batch_sampler=in_order,
         eval_strategy="steps" if evaluated else "no",
         eval_steps=eval_steps if evaluated else None,
         eval_on_start=evaluated and fresh,
@@ -169,14 +141,17 @@ def _checkpoint_activations(model: Any) -> None:
 
 
 def _callbacks(config: TrainingConfig, evaluator: RankingEvaluator | None) -> list[TrainerCallback]:
-    found: list[TrainerCallback] = [_FiniteLoss()]
+    found: list[TrainerCallback] = [FiniteLoss()]
     if evaluator is not None and config.early_stopping_patience is not None:
         found.append(EarlyStoppingCallback(early_stopping_patience=config.early_stopping_patience))
     return found
 
 
-class _FiniteLoss(TrainerCallback):  # type: ignore[misc]  # transformers is not analysed
+class FiniteLoss(TrainerCallback):  # type: ignore[misc]  # transformers is not analysed
+    """Stops a run whose loss or gradient is no number, and tells of each step that is logged."""
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """See `TrainerCallback`."""
         for name in ("loss", "grad_norm"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(float(value)):
@@ -189,44 +164,9 @@ class _FiniteLoss(TrainerCallback):  # type: ignore[misc]  # transformers is not
             logger.info("step %d of %d: %s", state.global_step, state.max_steps, ", ".join(shown))
 
 
-def _in_order(dataset: Dataset, batch_size: int, drop_last: bool, **options: Any) -> DefaultBatchSampler:
-    return DefaultBatchSampler(SequentialSampler(dataset), batch_size=batch_size, drop_last=drop_last, **options)
-
-
 def _reporters(config: TrainingConfig) -> list[str]:
     if not config.tensorboard:
         return []
     if importlib.util.find_spec("tensorboard") is None:
         raise ModuleNotFoundError("tensorboard=True needs the package tensorboard: pip install tensorboard")
     return ["tensorboard"]
-
-
-@contextmanager
-def _storage_errors(folder: Path) -> Iterator[None]:
-    """Turn the several errors of a full disk into one of ours, and remove what is half-written."""
-    try:
-        yield
-    except Exception as error:
-        if not _is_storage(error):
-            raise
-        for path in folder.glob("checkpoint-*"):
-            if not _is_complete(path):
-                shutil.rmtree(path, ignore_errors=True)
-        raise StorageError(
-            f"Cannot write a checkpoint below {str(folder)!r} ({type(error).__name__}: {error}): free some space; the "
-            "run continues from its last complete checkpoint."
-        ) from error
-
-
-def _is_storage(error: Exception) -> bool:
-    # torch and safetensors report a full disk as RuntimeError and SafetensorError.
-    words = str(error).lower()
-    known = (
-        "no space left",
-        "file too large",
-        "pytorchstreamwriter",
-        "i/o error",
-        "file write failed",
-        "enforce fail at inline_container",
-    )
-    return isinstance(error, OSError) or any(word in words for word in known)

@@ -16,10 +16,11 @@ from semantic_ranker._files import StrPath, write_atomically
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.evaluation import JudgedQuery, RerankTask
 from semantic_ranker.evaluation.tasks import as_task
+from semantic_ranker_training.checkpoints import CHECKPOINTS
 from semantic_ranker_training.cross_encoder import artifacts, lora
 from semantic_ranker_training.cross_encoder.base import base_of
 from semantic_ranker_training.cross_encoder.config import TrainingConfig, TrainingOptions
-from semantic_ranker_training.cross_encoder.engine import CHECKPOINTS, run_trainer
+from semantic_ranker_training.cross_encoder.engine import run_trainer
 from semantic_ranker_training.cross_encoder.evaluator import METRICS, RankingEvaluator, held_out_task
 from semantic_ranker_training.cross_encoder.losses import LOSSES
 from semantic_ranker_training.cross_encoder.model import check_precision, open_base

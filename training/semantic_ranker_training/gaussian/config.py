@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import Literal
 
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_training.gaussian.loss import Contrastive, Distance, Isotropy
+from semantic_ranker_training.settings import NamedSettings, check_count, check_number
 
 _COUNTS = ("num_epochs", "batch_size", "gradient_accumulation_steps", "save_interval", "logging_steps", "slices")
 _OPTIONAL_COUNTS = ("output_dim",)
@@ -35,7 +32,7 @@ _CHOICES = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GaussianConfig:
+class GaussianConfig(NamedSettings):
     """How isotropic embeddings are trained.
 
     The defaults train the projection alone: benchmarks/results/isotropy.json measures what else costs.
@@ -106,51 +103,18 @@ class GaussianConfig:
 
     def __post_init__(self) -> None:
         for name in _COUNTS:
-            _check_count(name, getattr(self, name), 1)
+            check_count(name, getattr(self, name), 1)
         for name in _OPTIONAL_COUNTS:
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), 1)
+                check_count(name, getattr(self, name), 1)
         for name in ("warmup_steps", "max_length"):
             if getattr(self, name) is not None:
-                _check_count(name, getattr(self, name), 0 if name == "warmup_steps" else 8)
+                check_count(name, getattr(self, name), 0 if name == "warmup_steps" else 8)
         for name in (*_NOT_NEGATIVE, *_POSITIVE, *_OPTIONAL_POSITIVE):
             value = getattr(self, name)
             if value is not None or name not in _OPTIONAL_POSITIVE:
-                _check_number(name, value, above=name not in _NOT_NEGATIVE)
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise InvalidInputError(f"Expected {name} out of {', '.join(known)}, got {getattr(self, name)!r}.")
-        _check_count("batch_size", self.batch_size, 2)
+                check_number(name, value, above=name not in _NOT_NEGATIVE)
+        self.check_choices(_CHOICES)
+        check_count("batch_size", self.batch_size, 2)
         if self.warmup_ratio > 1:
             raise InvalidInputError(f"Expected warmup_ratio of at most 1, got {self.warmup_ratio!r}.")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """Build from named values.
-
-        Raises:
-            InvalidInputError: A name is unknown (the nearest known one is named) or a value is out of range.
-        """
-        known = [entry.name for entry in fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}."
-                raise InvalidInputError(f"Unknown setting {name!r} of the training{hint}")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return content
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidInputError(f"Expected {name} to be a whole number of {least} or more, got {value!r}.")
-
-
-def _check_number(name: str, value: object, *, above: bool) -> None:
-    good = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not good or value < 0 or (above and value == 0):  # type: ignore[operator]  # `good` says that it is a number
-        raise InvalidInputError(f"Expected {name} {'above 0' if above else 'of 0 or more'}, got {value!r}.")

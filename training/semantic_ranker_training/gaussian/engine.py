@@ -14,13 +14,8 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from transformers import PrinterCallback, TrainerCallback
 
 from semantic_ranker.errors import CollapseError
-from semantic_ranker_training.cross_encoder.engine import (
-    CHECKPOINTS,
-    _FiniteLoss,
-    _in_order,
-    _storage_errors,
-    last_checkpoint,
-)
+from semantic_ranker_training.checkpoints import CHECKPOINTS, in_order, last_checkpoint, storage_errors
+from semantic_ranker_training.cross_encoder.engine import FiniteLoss
 from semantic_ranker_training.gaussian.evaluator import PRIMARY, RetrievalEvaluator
 from semantic_ranker_training.gaussian.rows import epochs
 from semantic_ranker_training.quiet import quiet_library
@@ -77,10 +72,10 @@ def run_trainer(
         train_dataset=Dataset.from_list([_columns(row) for row in laid]),
         loss=loss,
         evaluator=evaluator,
-        callbacks=[_Figures(loss), _FiniteLoss()],
+        callbacks=[_Figures(loss), FiniteLoss()],
     )
     trainer.remove_callback(PrinterCallback)
-    with quiet_library(), _storage_errors(folder / CHECKPOINTS):
+    with quiet_library(), storage_errors(folder / CHECKPOINTS):
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     return [
         {**entry, "epoch": round(entry.get("epoch", 0) * config.num_epochs, 4)} for entry in trainer.state.log_history
@@ -115,7 +110,7 @@ def _arguments(
         max_grad_norm=config.max_grad_norm,
         bf16=config.mixed_precision == "bf16",
         fp16=config.mixed_precision == "fp16",
-        batch_sampler=_in_order,
+        batch_sampler=in_order,
         eval_strategy="steps" if evaluated else "no",
         eval_steps=every if evaluated else None,
         eval_on_start=evaluated and fresh,  # what the untouched base reaches

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from semantic_ranker._files import StrPath, write_atomically
 from semantic_ranker._staging import staged_folder
 from semantic_ranker.errors import ExportParityError
+from semantic_ranker_training.checkpoints import CHECKPOINTS, last_checkpoint
 from semantic_ranker_training.cross_encoder import artifacts, lora
 from semantic_ranker_training.cross_encoder.base import base_of
-from semantic_ranker_training.cross_encoder.engine import CHECKPOINTS, last_checkpoint
 from semantic_ranker_training.cross_encoder.model import check_precision
 from semantic_ranker_training.cross_encoder.trainer import HELD_OUT, _claim, _digest, _is_main, _short
 from semantic_ranker_training.data import Group, as_groups, split_groups
