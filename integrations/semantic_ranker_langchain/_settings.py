@@ -6,9 +6,9 @@ import os
 from typing import Annotated, Literal
 
 from langchain_core.load.serializable import Serializable
-from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
-from semantic_ranker._shared import EncoderHold, shared_cross_encoder
+from semantic_ranker._shared import EncoderHold, pair_score_cache, shared_cross_encoder
 from semantic_ranker.cross_encoder import CrossEncoder
 
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]
@@ -35,6 +35,12 @@ class ModelSettings(Serializable):
 
     states: Annotated[str | None, BeforeValidator(_path_to_str)] = None
     """Folder that `CrossEncoder.precompute` or `semantic-ranker precompute` wrote: its passages rank at once."""
+    mode: Literal["full", "cascade"] = "full"
+    """`cascade` lets the model score only those texts that can still enter the first `top_n`."""
+    score_cache_bytes: Annotated[int, Field(ge=0, strict=True)] = 0
+    """What scores of pairs kept in this process may take; 0 together with no `score_cache_url` keeps none."""
+    score_cache_url: SecretStr | None = None
+    """Redis that keeps scores for other processes too, such as `redis://localhost:6379/0` (extra `redis`)."""
 
     _hold: EncoderHold = PrivateAttr(default_factory=EncoderHold)
 
@@ -48,8 +54,14 @@ class ModelSettings(Serializable):
         """Return the name to pass to `load` as `valid_namespaces`."""
         return ["semantic_ranker_langchain"]
 
+    @property
+    def lc_secrets(self) -> dict[str, str]:
+        """The URL of Redis may hold a password: it is written as the name of a variable."""
+        return {"score_cache_url": "SEMANTIC_RANKER_SCORE_CACHE_URL"}
+
     def _encoder(self, other_languages: Literal["keep_order", "score"] = "keep_order") -> CrossEncoder:
         """Return the open scorer for the present settings."""
+        url = self.score_cache_url.get_secret_value() if self.score_cache_url else None
         encoder = shared_cross_encoder(
             self.model,
             precision=self.precision,
@@ -57,6 +69,8 @@ class ModelSettings(Serializable):
             long_text=self.long_text,
             other_languages=other_languages,
             states=self.states,
+            mode=self.mode,
+            score_cache=pair_score_cache(self.score_cache_bytes, url),
         )
         self._hold = EncoderHold(encoder)
         return encoder

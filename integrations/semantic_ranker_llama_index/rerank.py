@@ -6,7 +6,7 @@ import logging
 import os
 from typing import Annotated, Any, Literal
 
-from llama_index.core.bridge.pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr
+from llama_index.core.bridge.pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 from llama_index.core.callbacks import CBEventType, EventPayload
 from llama_index.core.instrumentation.events.rerank import ReRankEndEvent, ReRankStartEvent
 from llama_index.core.postprocessor.types import BaseNodePostprocessor
@@ -14,7 +14,7 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index_instrumentation import get_dispatcher
 
 from semantic_ranker._executor import run_in_scoring_thread
-from semantic_ranker._shared import EncoderHold, shared_cross_encoder
+from semantic_ranker._shared import EncoderHold, pair_score_cache, shared_cross_encoder
 from semantic_ranker.cross_encoder import CrossEncoder
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.model_folder import BUNDLED
@@ -77,6 +77,15 @@ class SemanticRerank(BaseNodePostprocessor):
         default=None,
         description="Folder that `semantic-ranker precompute` wrote: its passages rank at once.",
     )
+    mode: Literal["full", "cascade"] = Field(
+        default="full", description="cascade lets the model score only those nodes that can still enter the top_n."
+    )
+    score_cache_bytes: Annotated[int, Field(ge=0, strict=True)] = Field(
+        default=0, description="What scores of pairs kept in this process may take; 0 without a URL keeps none."
+    )
+    score_cache_url: SecretStr | None = Field(
+        default=None, description="Redis that keeps scores for other processes too (extra redis).", exclude=True
+    )
     metadata_mode: MetadataMode = Field(
         default=MetadataMode.EMBED, description="Which metadata the model reads together with the text."
     )
@@ -125,6 +134,7 @@ class SemanticRerank(BaseNodePostprocessor):
 
     def _encoder(self) -> CrossEncoder:
         """Return the open scorer for the present settings."""
+        url = self.score_cache_url.get_secret_value() if self.score_cache_url else None
         encoder = shared_cross_encoder(
             self.model,
             precision=self.precision,
@@ -132,6 +142,8 @@ class SemanticRerank(BaseNodePostprocessor):
             long_text=self.long_text,
             other_languages=self.other_languages,
             states=self.states,
+            mode=self.mode,
+            score_cache=pair_score_cache(self.score_cache_bytes, url),
         )
         self._hold = EncoderHold(encoder)
         return encoder

@@ -10,25 +10,24 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from semantic_ranker._shared import _last_written
-from semantic_ranker.config import CacheSettings, Settings, build_cache
+from semantic_ranker._shared_cache import shared_cache
+from semantic_ranker.config import CacheSettings
 from semantic_ranker.embedding.options import EmbedderOptions
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from semantic_ranker.cache import TieredCache
     from semantic_ranker.embedder import Embedder
 
 _lock = threading.Lock()
 _open: WeakValueDictionary[Hashable, Embedder] = WeakValueDictionary()
-_caches: WeakValueDictionary[CacheSettings, TieredCache] = WeakValueDictionary()
 # Keeps the last opened model, and its cache, alive between adapters that are built for one request and thrown away.
 _recent: deque[Embedder] = deque(maxlen=1)
 
 
 def _forget() -> None:
-    global _lock, _open, _caches, _recent
-    _lock, _open, _caches, _recent = threading.Lock(), WeakValueDictionary(), WeakValueDictionary(), deque(maxlen=1)
+    global _lock, _open, _recent
+    _lock, _open, _recent = threading.Lock(), WeakValueDictionary(), deque(maxlen=1)
 
 
 if hasattr(os, "register_at_fork"):
@@ -56,16 +55,7 @@ def shared_embedder(options: EmbedderOptions, cache: CacheSettings | None = None
         embedder = _open.get(key)
         if embedder is None:
             arguments = {entry.name: getattr(options, entry.name) for entry in fields(options)}
-            embedder = _open[key] = Embedder(**arguments, cache=_shared_cache(cache))
+            embedder = _open[key] = Embedder(**arguments, cache=None if cache is None else shared_cache(cache))
         if not _recent or _recent[0] is not embedder:
             _recent.append(embedder)
     return embedder
-
-
-def _shared_cache(settings: CacheSettings | None) -> TieredCache | None:
-    if settings is None:
-        return None
-    cache = _caches.get(settings) or build_cache(Settings(cache=settings))
-    assert cache is not None
-    _caches[settings] = cache
-    return cache
