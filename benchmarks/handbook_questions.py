@@ -15,6 +15,7 @@ from typing import Any
 
 from semantic_ranker.documents import Chunk, Document
 from semantic_ranker.errors import InvalidInputError
+from semantic_ranker.indexes import Passage
 
 FILE = Path(__file__).parent / "questions" / "handbook.json"
 
@@ -60,9 +61,9 @@ def fingerprint(documents: Iterable[Document], kind: str) -> str:
     return whole.hexdigest()
 
 
-def qrels(questions: Sequence[Question], chunks: Iterable[Chunk]) -> dict[str, dict[str, int]]:
+def qrels(questions: Sequence[Question], chunks: Iterable[Chunk | Passage]) -> dict[str, dict[str, int]]:
     """Return the best grade of each passage that shares half of itself, or half of a judged section, with it."""
-    passages: dict[str, list[Chunk]] = {}
+    passages: dict[str, list[Any]] = {}
     for chunk in chunks:
         passages.setdefault(chunk.source, []).append(chunk)
     grades: dict[str, dict[str, int]] = {question.id: {} for question in questions}

@@ -208,7 +208,7 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
     path = resolve(options.model, options.stored)
     if not _in_torch(options):
         path = with_graphs(path, options.stored)
-    states = options.states and _last_shard(options.states)
+    states = options.states and _state_of_states(options.states)
     weights = options.precision, options.backend, options.device
     key = (_state_of(path), weights, options.max_length, options.cache_bytes, states)
     with _locks.setdefault(key, threading.Lock()):
@@ -250,9 +250,11 @@ def _state_of(folder: Path) -> tuple[Any, ...]:
     return (str(folder.resolve()), *((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states))
 
 
-def _last_shard(states: str) -> tuple[str, int]:
-    """Return a folder of passage states and how many shards it has: more states are opened anew."""
-    return os.path.realpath(states), sum(1 for _ in Path(states).glob("shard-*"))
+def _state_of_states(states: str) -> tuple[Any, ...]:
+    """Return what a folder of passage states has: more of them, or those of another model, are opened anew."""
+    manifest = Path(states, "states.json")
+    written = manifest.stat().st_mtime_ns if manifest.is_file() else 0
+    return os.path.realpath(states), written, *sorted(shard.name for shard in Path(states).glob("shard-*"))
 
 
 def text_chunks(flat: Sequence[tuple[int, str]], max_characters: int) -> Iterator[list[tuple[int, str]]]:

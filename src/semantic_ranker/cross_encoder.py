@@ -230,7 +230,9 @@ class CrossEncoder:
         kept = [index for index in range(len(texts)) if index not in skipped]
         return unranked(texts, kept, self.relevance, top_k, reason)
 
-    def precompute(self, texts: Iterable[str], path: str | os.PathLike[str], *, progress: bool = True) -> int:
+    def precompute(
+        self, texts: Iterable[str], path: str | os.PathLike[str], *, prune: bool = False, progress: bool = True
+    ) -> int:
         """Write the states of texts, such as all passages of an index, to open later with ``states``.
 
         Only for models that encode passages alone, as the bundled one does. Texts that the folder has are left out, so
@@ -240,6 +242,7 @@ class CrossEncoder:
         Args:
             texts: Passages, best exactly as they will be ranked; an iterator is read bit by bit.
             path: Folder for the states, about 400 bytes a token.
+            prune: Delete the states of texts that were not given now, so that nothing is left of a deleted document.
             progress: Whether a terminal shows a bar.
 
         Returns:
@@ -258,7 +261,7 @@ class CrossEncoder:
             raise InvalidInputError(
                 f"Expected a model that encodes texts alone, got {self.model_name}: it reads query and text together."
             )
-        for _ in engine.precompute(counted(_checked(texts), shown=progress), path, self._options):
+        for _ in engine.precompute(counted(_checked(texts), shown=progress), path, self._options, prune=prune):
             pass
         return len(PassageStore.open(path, engine.fingerprint))
 

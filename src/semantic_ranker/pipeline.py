@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -13,7 +15,7 @@ import numpy as np
 from semantic_ranker._files import write_atomically
 from semantic_ranker.context import Context, build_context
 from semantic_ranker.documents.tokens import estimate_tokens
-from semantic_ranker.errors import InvalidInputError, StorageError
+from semantic_ranker.errors import InvalidInputError, ModelLoadError, StorageError
 from semantic_ranker.indexes import Passage, PassageIndex
 from semantic_ranker.indexes.filters import Where
 from semantic_ranker.retrieval import Fusion, Retrieval, TwoStageRetriever
@@ -25,12 +27,15 @@ if TYPE_CHECKING:
     from semantic_ranker.indexes.ingest import Ingested
     from semantic_ranker.indexes.store import VectorStore
 
+logger = logging.getLogger(__name__)
+
 BUNDLED = "bundled"
 """Names the models that come with the package."""
 
 Model: TypeAlias = "str | os.PathLike[str]"
 _SETTINGS = "pipeline.json"
 _INDEX = "index"
+_STATES = "states"
 _KIND = "semantic-ranker-pipeline"
 _PERCENTILES = (50, 95, 99)
 
@@ -47,6 +52,8 @@ class RAGPipeline:
         store: Where the vectors are; None is FAISS.
         fusion: See `TwoStageRetriever`.
         deadline_s: See `TwoStageRetriever`.
+        precompute: Keep the reranker's states of all passages beside the saved index, about 400 bytes a token, so that
+            a query costs milliseconds. Needs a reranker that encodes passages alone, as the bundled one does.
 
     Raises:
         InvalidInputError: An argument is not one of these.
@@ -71,7 +78,11 @@ class RAGPipeline:
         store: VectorStore | None = None,
         fusion: Fusion = "none",
         deadline_s: float | None = None,
+        precompute: bool = False,
     ) -> None:
+        if precompute and reranker_model is None:
+            raise InvalidInputError("Expected a reranker_model where precompute=True, got None.")
+        self.precompute = precompute
         index = PassageIndex(_embedder(retriever_model), store=store, language=language)
         self._names = {"retriever_model": _name(retriever_model), "reranker_model": _name(reranker_model)}
         self.retriever = TwoStageRetriever(
@@ -88,6 +99,12 @@ class RAGPipeline:
     def index(self) -> PassageIndex:
         """The passages."""
         return self._index
+
+    @property
+    def models(self) -> dict[str, str | None]:
+        """Names of ``embedder`` and ``reranker``: ``none`` where there is none, None where an object was given."""
+        names = {"embedder": self._names["retriever_model"], "reranker": self._names["reranker_model"]}
+        return {role: "none" if name == "" else name for role, name in names.items()}
 
     def index_documents(self, documents: Iterable[str | Passage]) -> int:
         """Add documents as they are, each as one passage; `index_folder` cuts files into passages.
@@ -246,10 +263,13 @@ class RAGPipeline:
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write index and settings to a folder; models are named, not copied.
+        """Write index and settings to a folder, and the states of passages where they are wanted.
+
+        Models are named, not copied. States that are there already are kept, those of deleted passages deleted.
 
         Raises:
             StorageError: The disk refuses, or another process saved meanwhile.
+            InvalidInputError: ``precompute`` is set, and the reranker reads query and passage together.
         """
         self._index.save(Path(path) / _INDEX)
         content = {
@@ -260,8 +280,22 @@ class RAGPipeline:
             "top_k_rerank": self.retriever.top_n,
             "fusion": self.retriever.fusion,
             "deadline_s": self.retriever.deadline_s,
+            "precompute": self.precompute,
         }
         write_atomically(Path(path) / _SETTINGS, json.dumps(content, indent=1) + "\n")
+        if self.precompute and self.retriever.reranker is not None:
+            self._write_states(self.retriever.reranker, Path(path) / _STATES)
+
+    def _write_states(self, reranker: CrossEncoder, path: Path) -> None:
+        texts = [passage.titled_text for passage in self._index.passages.values()]
+        try:
+            reranker.precompute(texts, path, prune=True)
+        except ModelLoadError as error:
+            logger.warning("%s They are made again.", error)
+            shutil.rmtree(path, ignore_errors=True)
+            reranker.precompute(texts, path, prune=True)
+        if name := self._names["reranker_model"]:
+            self.retriever.reranker = _with_states(name, path)
 
     @classmethod
     def load(
@@ -294,10 +328,11 @@ class RAGPipeline:
             ranker = _named(settings, "reranker_model")
         pipeline = cls.__new__(cls)
         pipeline._index = PassageIndex.open(Path(path) / _INDEX, embedder=embedder, store=store, read_only=read_only)
+        pipeline.precompute = settings.get("precompute") is True
         pipeline._names = {name: settings[name] for name in ("retriever_model", "reranker_model")}
         pipeline.retriever = TwoStageRetriever(
             pipeline._index,
-            _reranker(ranker),
+            _with_states(ranker, Path(path) / _STATES) if pipeline.precompute else _reranker(ranker),
             k=settings["top_k_retrieval"],
             top_n=settings["top_k_rerank"],
             fusion=settings["fusion"],
@@ -343,6 +378,21 @@ def _reranker(model: Any) -> CrossEncoder | None:
     if not isinstance(model, (str, os.PathLike)):
         raise InvalidInputError(f"Expected a folder or CrossEncoder as reranker_model, got {type(model).__name__}.")
     return CrossEncoder(None if model == BUNDLED else model)
+
+
+def _with_states(model: Any, path: Path) -> CrossEncoder | None:
+    """Return the reranker with the states of the passages; without them where they are absent or not its own."""
+    from semantic_ranker.cross_encoder import CrossEncoder
+
+    if model is None or isinstance(model, CrossEncoder) or not path.is_dir():
+        return _reranker(model)
+    encoder = CrossEncoder(None if model == BUNDLED else model, states=path)
+    try:
+        encoder.model_name  # noqa: B018 (opens it)
+    except ModelLoadError as error:
+        logger.warning("Ranking without the states of the passages: %s Index the documents again.", error)
+        return _reranker(model)
+    return encoder
 
 
 def _name(model: Any) -> str | None:

@@ -39,6 +39,17 @@ def test_folder_is_indexed_asked_and_followed(docs, tmp_path, capsys):
     assert report["passages"] == 1
 
 
+def test_the_same_command_twice_is_fine_and_may_ask_for_states(docs, tmp_path, capsys):
+    words = ["index", str(docs), "--out", str(tmp_path / "index"), "--language", "english", "--embedder", "bundled"]
+    assert main(words) == 0
+    assert not (tmp_path / "index" / "states").exists()
+    assert main([*words, "--precompute"]) == 0
+    assert "2 unchanged" in capsys.readouterr().out
+    assert (tmp_path / "index" / "states" / "shard-00000").is_dir()
+    assert main(["index", str(docs), "--out", str(tmp_path / "index")]) == 0
+    assert json.loads((tmp_path / "index" / "pipeline.json").read_text())["precompute"] is True
+
+
 def test_mistakes_are_one_line(docs, tmp_path, capsys):
     out = str(tmp_path / "index")
     assert main(["index", str(tmp_path / "none"), "--out", out]) == 2
@@ -49,7 +60,8 @@ def test_mistakes_are_one_line(docs, tmp_path, capsys):
         (["query", out, "x", "--where", "{"], 2, "Expected JSON for --where"),
         (["query", out, "x", "--where", "[]"], 2, "Expected an object for --where"),
         (["query", out, "x", "--where", '{"a": {"$like": 1}}'], 2, "$like"),
-        (["index", str(docs), "--out", out, "--embedder", "other"], 2, "Expected no --embedder"),
+        (["index", str(docs), "--out", out, "--embedder", "other"], 2, "Expected --embedder bundled"),
+        (["index", str(docs), "--out", out, "--language", "spanish"], 2, "Expected --language english"),
         (["query", out, "zzzz qqqq", "--where", '{"source": "none"}'], 0, "nothing was found"),
     ):
         assert main(words) == status, words

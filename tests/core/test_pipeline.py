@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from semantic_ranker import CrossEncoder
 from semantic_ranker.context import build_context, cut_at_sentence
 from semantic_ranker.documents import Redactor, estimate_tokens
 from semantic_ranker.errors import InvalidInputError, SpaceMismatchError, StorageError
 from semantic_ranker.indexes import Passage
 from semantic_ranker.pipeline import RAGPipeline
 from semantic_ranker.retrieval import RankedPassage
+from semantic_ranker.segments.engine import SegmentBackend
 from semantic_ranker.testing import FakeCrossEncoder, FakeEmbedder
 
 TEXTS = [
@@ -173,6 +175,54 @@ def test_folder_is_followed(tmp_path):
     assert (report.unchanged, report.to_dict()["documents"]["added"]) == (2, 0)
     found = pipeline.retrieve("purr")[0].passage
     assert (found.source, found.titles, found.metadata["format"]) == ("a.md", ("Cats",), "markdown")
+
+
+@pytest.fixture
+def encoded(monkeypatch):
+    """Lengths of all that the reranker encodes from now on."""
+    lengths, real = [], SegmentBackend.encode
+
+    def encode(backend, ids):
+        lengths.append(len(ids))
+        return real(backend, ids)
+
+    monkeypatch.setattr(SegmentBackend, "encode", encode)
+    return lengths
+
+
+def test_states_of_passages_are_kept_beside_the_index(tmp_path, encoded):
+    docs, path = tmp_path / "docs", tmp_path / "p"
+    docs.mkdir()
+    (docs / "a.md").write_text("# Cats\n\nCats sleep all day.\n")
+    (docs / "b.md").write_text("# Dogs\n\nDogs bark at night.\n")
+    pipeline = RAGPipeline(FakeEmbedder(), precompute=True)
+    pipeline.index_folder(docs, path)
+    plain = RAGPipeline(FakeEmbedder(), CrossEncoder(cache_bytes=0))
+    plain.index_folder(docs, tmp_path / "plain")
+    expected = [(item.id, item.score) for item in plain.retrieve("who barks")]
+    for opened in (pipeline, RAGPipeline.load(path, retriever_model=FakeEmbedder(), read_only=True)):
+        encoded.clear()
+        assert [(item.id, item.score) for item in opened.retrieve("who barks")] == expected
+        assert len(encoded) == 1, "the query alone"
+    (docs / "b.md").write_text("# Birds\n\nBirds sing.\n")
+    encoded.clear()
+    RAGPipeline.load(path, retriever_model=FakeEmbedder()).index_folder(docs, path)
+    assert len(encoded) == 1, "the changed passage alone"
+    assert CrossEncoder().precompute([], path / "states") == 2, "nothing is left of the old one"
+
+
+def test_states_of_another_model_are_made_again(tmp_path, encoded, caplog):
+    pipeline = RAGPipeline(FakeEmbedder(), precompute=True)
+    pipeline.index_documents(TEXTS)
+    pipeline.save(tmp_path)
+    (tmp_path / "states" / "states.json").write_text('{"schema_version": 1, "fingerprint": "of last year"}')
+    again = RAGPipeline.load(tmp_path, retriever_model=FakeEmbedder())
+    assert "Index the documents again" in caplog.text
+    assert again.retrieve("forgotten password")[0].id == "1"
+    again.save(tmp_path)
+    encoded.clear()
+    found = RAGPipeline.load(tmp_path, retriever_model=FakeEmbedder()).retrieve("forgotten password")
+    assert (found[0].id, found.degraded, len(encoded)) == ("1", None, 1)
 
 
 def test_crash_between_save_and_state_is_mended_by_the_next_call(tmp_path, monkeypatch):

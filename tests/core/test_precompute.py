@@ -157,6 +157,23 @@ def test_a_deleted_shard_comes_back(states):
     assert encoder.precompute(TEXTS, states) == len(TEXTS) + 1
 
 
+def test_nothing_is_left_of_what_is_pruned(states, encoded):
+    encoder = CrossEncoder(cache_bytes=0)
+    encoder.precompute(["something new", TEXTS[1]], states)
+    (states / ".shard-abcd.partial").mkdir()
+    encoded.clear()
+    reader = CrossEncoder(states=states, cache_bytes=0)
+    expected = reader.score(QUERY, TEXTS)
+    assert encoder.precompute([TEXTS[1], "something new", TEXTS[0]], states, prune=True) == 3
+    np.testing.assert_array_equal(reader.score(QUERY, TEXTS), expected)  # what is mapped stays readable
+    assert len(encoded) == 2, "one query each, and no text again"
+    assert sorted(path.name for path in states.iterdir()) == ["shard-00001", "shard-00002", "states.json"]
+    kept = CrossEncoder(states=states, cache_bytes=0).score(QUERY, [TEXTS[0], TEXTS[1]])
+    np.testing.assert_array_equal(kept, expected[:2])
+    assert encoder.precompute([], states, prune=True) == 0
+    assert [path.name for path in states.iterdir()] == ["states.json"]
+
+
 def test_other_content_is_not_overwritten(tmp_path):
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(StorageError, match="empty folder"):
@@ -198,4 +215,7 @@ def test_the_command_writes_states(tmp_path, capsys):
     assert main(["precompute", str(tmp_path / "docs.txt"), "--out", out]) == 0
     assert "states of 2 passages" in capsys.readouterr().out
     assert os.path.isdir(os.path.join(out, "shard-00000"))
+    (tmp_path / "docs.txt").write_text(TEXTS[1] + "\n")
+    assert main(["precompute", str(tmp_path / "docs.txt"), "--out", out, "--prune"]) == 0
+    assert "states of 1 passages" in capsys.readouterr().out
     assert main(["precompute", str(tmp_path / "absent.txt"), "--out", out]) == 2

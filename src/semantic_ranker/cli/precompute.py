@@ -19,6 +19,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser.add_argument("docs", metavar="FILE", help='one passage a line, or .jsonl with "text"; - is standard input')
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the states")
     parser.add_argument("--model", metavar="M", help="model folder or hub id (default: the bundled model)")
+    parser.add_argument("--prune", action="store_true", help="delete the states of passages that FILE has not")
     parser.set_defaults(run=_precompute)
 
 
@@ -28,7 +29,7 @@ def _precompute(options: argparse.Namespace) -> int:
 
     documents = read_documents(options.docs)
     with CrossEncoder(options.model) as encoder:
-        count = encoder.precompute(documents, options.out)
+        count = encoder.precompute(documents, options.out, prune=options.prune)
     size = sum(file.stat().st_size for file in Path(options.out).rglob("*") if file.is_file())
     write(f"{options.out} has the states of {count} passages, {size_text(size)}")
     return 0

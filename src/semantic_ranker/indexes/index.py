@@ -145,6 +145,11 @@ class PassageIndex:
         return self._store
 
     @property
+    def language(self) -> str:
+        """Of BM25's stemmer."""
+        return self._language
+
+    @property
     def passages(self) -> Mapping[str, Passage]:
         """The passages by id, in the order they were added. Not a copy."""
         return self._passages

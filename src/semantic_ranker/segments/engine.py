@@ -121,25 +121,33 @@ class SegmentEngine:
             cascade_of(folder.manifest),
         )
 
-    def precompute(self, texts: Iterable[str], path: StrPath, options: Options, *, block: int = 1000) -> Iterator[int]:
+    def precompute(
+        self, texts: Iterable[str], path: StrPath, options: Options, *, prune: bool = False, block: int = 1000
+    ) -> Iterator[int]:
         """Write the states of texts that a folder lacks; see `CrossEncoder.precompute`.
 
         Args:
             texts: Strings.
             path: The folder.
             options: How long texts are read, and on how many threads.
+            prune: Whether texts that were not given now are deleted, when all is written.
             block: Texts of a shard.
 
         Yields:
             How many of each block's texts are done: what was yielded is on the disk.
         """
         store = PassageStore.create(path, self.fingerprint)
+        given: set[bytes] = set()
         for group in blocks(texts, block):
             keys = {_key(text, options.long_text): text for text in group}
             missing = {key: text for key, text in keys.items() if key not in store}
             if missing:
                 store.write(list(self._encoded(missing, options).items()))
+            if prune:
+                given.update(keys)
             yield len(group)
+        if prune:
+            store.prune(given)
 
     def score(self, queries: Sequence[str], texts: Sequence[Sequence[str]], options: Options) -> list[list[Scored]]:
         """Return one `Scored` a text, in the order of the texts of each query."""

@@ -10,7 +10,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -70,6 +70,11 @@ class _Shard:
             found = ", ".join(wrong) or "offsets"
             message = f"{name} of the passage states is damaged ({found}): delete it and precompute again."
             raise ModelLoadError(message)
+
+    def keys(self) -> list[bytes]:
+        """Return the keys of the texts, in order."""
+        raw = self.arrays["keys"].tobytes()
+        return [raw[first : first + _KEY_BYTES] for first in range(0, len(raw), _KEY_BYTES)]
 
     def windows(self, row: int) -> Windows:
         first, last = self.arrays["first_passage"][row : row + 2].tolist()
@@ -183,12 +188,43 @@ class PassageStore:
             shutil.rmtree(partial, ignore_errors=True)
         self._add(_Shard.open(self.path / f"shard-{number:05d}"))
 
+    def prune(self, keep: Container[bytes]) -> int:
+        """Take all other texts off the disk, and return how many; killed half-way, what is kept is still there.
+
+        Raises:
+            StorageError: The disk is full or refuses.
+        """
+        for left in self.path.glob(".shard-*.partial"):  # of killed runs
+            shutil.rmtree(left, ignore_errors=True)
+        dead = {key for key in self._where if key not in keep}
+        if not dead:
+            return 0
+        folders = sorted(self.path.glob("shard-*"))
+        for folder, shard in zip(folders, list(self._shards), strict=True):
+            keys = shard.keys()
+            live = [(key, shard.windows(row)) for row, key in enumerate(keys) if key not in dead]
+            if len(live) == len(keys):
+                continue
+            if live:
+                self.write(live)
+            gone = folder.with_name(f".{folder.name}.partial")
+            try:
+                # One rename takes it away: a shard that is there is whole.
+                folder.rename(gone)
+                shutil.rmtree(gone)
+            except OSError as error:
+                raise StorageError(f"Cannot delete passage states in {str(self.path)!r}: {error.strerror}.") from error
+        self._shards.clear()
+        self._where.clear()
+        for folder in sorted(self.path.glob("shard-*")):
+            self._add(_Shard.open(folder))
+        return len(dead)
+
     def _add(self, shard: _Shard) -> None:
-        raw = shard.arrays["keys"].tobytes()
         number = len(self._shards)
         self._shards.append(shard)
-        for row in range(len(shard.arrays["keys"])):
-            self._where[raw[row * _KEY_BYTES : (row + 1) * _KEY_BYTES]] = (number, row)
+        for row, key in enumerate(shard.keys()):
+            self._where[key] = (number, row)
 
 
 def _arrays(texts: Sequence[tuple[bytes, Windows]]) -> dict[str, NDArray[Any]]:
