@@ -22,7 +22,7 @@ import onnxruntime
 import torch
 
 from semantic_ranker._files import write_atomically
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker_training.release import calibration_ids
 from semantic_ranker_training.segment_graph import segment_graph
 

@@ -38,7 +38,7 @@ from tqdm import tqdm
 from semantic_ranker import BM25Index, CrossEncoder
 from semantic_ranker._files import write_atomically
 from semantic_ranker._machine import default_threads
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.evaluation import RerankTask, compare_seeds, evaluate, interval
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.engine import run_trainer

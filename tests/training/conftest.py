@@ -14,7 +14,7 @@ from transformers import (
     XLMRobertaForSequenceClassification,
 )
 
-from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionConfig, InteractionCrossEncoder
 from semantic_ranker.conversion.sample_pairs import built_in_pairs
 from semantic_ranker_training.export import export_model
 from semantic_ranker_training.manifest import ModelMetadata

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionConfig, InteractionCrossEncoder
 from semantic_ranker.conversion.graph_builder import GraphBuilder
 from semantic_ranker_training.calibrated import InputStatistics, input_statistics
 from semantic_ranker_training.release import calibration_ids

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification, BertModel
 
 from semantic_ranker import CrossEncoder
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.cli import main
 from semantic_ranker.conversion.parity import kendall_tau
 from semantic_ranker.conversion.sample_pairs import built_in_pairs

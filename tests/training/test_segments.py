@@ -9,7 +9,7 @@ import torch
 from scipy.stats import kendalltau
 
 from semantic_ranker import CrossEncoder
-from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionConfig, InteractionCrossEncoder
 from semantic_ranker.segments.engine import SegmentBackend
 from semantic_ranker.segments.head import InteractionHead
 from semantic_ranker.segments.states import EncodedPassage, EncodedQuery

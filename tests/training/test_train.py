@@ -9,7 +9,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel
 
 from semantic_ranker import InvalidInputError, ModelLoadError
-from semantic_ranker.backends.torch import InteractionCrossEncoder, TorchBackend
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
+from semantic_ranker.backends.torch import TorchBackend
 from semantic_ranker_training.config import Recipe, SourceConfig
 from semantic_ranker_training.distill import GroupDataset, train_head
 from semantic_ranker_training.mining import EncodedSource, mine

@@ -13,14 +13,14 @@ from torch import nn
 from torch.nn import functional
 from transformers import Trainer, TrainingArguments
 
-from semantic_ranker.backends.torch import InteractionHead, Side
+from semantic_ranker.backends.interaction import InteractionHead, Side
 from semantic_ranker_training.config import Recipe
 from semantic_ranker_training.mining import EncodedSource, Groups
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from semantic_ranker.backends.torch import InteractionCrossEncoder
+    from semantic_ranker.backends.interaction import InteractionCrossEncoder
 
 _CLS, _SEP = 101, 102
 

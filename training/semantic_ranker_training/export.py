@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker._staging import file_entries, staged_folder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.backends.onnx import OnnxBackend
-from semantic_ranker.backends.torch import InteractionCrossEncoder
 from semantic_ranker.conversion.parity import ParityReport, measure_parity
 from semantic_ranker.conversion.sample_pairs import built_in_pairs, canary_pairs
 from semantic_ranker.model_folder import SEGMENT_HEAD, SEGMENT_WEIGHTS

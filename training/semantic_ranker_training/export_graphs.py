@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.conversion.encoder_graph import reranker_graph
 from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions

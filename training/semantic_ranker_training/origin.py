@@ -11,7 +11,8 @@ from typing import Any, Literal, Self
 
 from semantic_ranker._extras import requires_extra
 from semantic_ranker._settings import ModelSettings
-from semantic_ranker.backends.torch import ARCHITECTURE, InteractionCrossEncoder, TorchBackend
+from semantic_ranker.backends.interaction import ARCHITECTURE, InteractionCrossEncoder
+from semantic_ranker.backends.torch import TorchBackend
 from semantic_ranker.embedding.folder import KIND as EMBEDDER
 from semantic_ranker.embedding.folder import kind_of
 from semantic_ranker.errors import InvalidInputError, ModelLoadError

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from semantic_ranker.backends.torch import InteractionConfig, InteractionCrossEncoder
+    from semantic_ranker.backends.interaction import InteractionConfig, InteractionCrossEncoder
 
 Weights = dict[str, "NDArray[np.float32]"]
 _INPUTS = {"input_ids": ("rows", "length")}

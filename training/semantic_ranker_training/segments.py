@@ -18,7 +18,7 @@ from semantic_ranker_training.segment_graph import segment_graph
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from semantic_ranker.backends.torch import InteractionCrossEncoder, InteractionHead
+    from semantic_ranker.backends.interaction import InteractionCrossEncoder, InteractionHead
 
 
 def has_segments(model: object) -> bool:

@@ -13,7 +13,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from semantic_ranker.backends.torch import InteractionCrossEncoder, Segments, mean_pool
+from semantic_ranker.backends.interaction import InteractionCrossEncoder, Segments, mean_pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

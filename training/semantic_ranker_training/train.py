@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.calibration import fit_platt
 from semantic_ranker_training.config import Recipe, SourceConfig

@@ -1,6 +1,6 @@
 """Bi-encoders in torch, from safetensors: the reference that exports are compared with, and what runs on a GPU.
 
-With `semantic_ranker.backends.torch`, the only module of the core that may import torch.
+With `interaction` and `torch` beside it, the only modules of the core that may import torch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The interaction head in numpy: from the states of a query and of passages to logits.
 
-The same arithmetic as `semantic_ranker.backends.torch.InteractionHead`, which is what is trained; a test holds them
-together. A passage's logit does not depend on the other passages: what BLAS adds up in an order that changes with the
-size of a matrix is either computed passage by passage, or in float64 and rounded.
+The same arithmetic as `semantic_ranker.backends.interaction.InteractionHead`, which is what is trained; a test holds
+them together. A passage's logit does not depend on the other passages: what BLAS adds up in an order that changes with
+the size of a matrix is either computed passage by passage, or in float64 and rounded.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from semantic_ranker.backends.torch import InteractionConfig, InteractionHead, Side
+from semantic_ranker.backends.interaction import InteractionConfig, InteractionHead, Side
 from semantic_ranker_training.tune.all_pairs import all_pairs_logits
 
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from semantic_ranker.backends.torch import Side
+from semantic_ranker.backends.interaction import Side
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from semantic_ranker.backends.torch import InteractionHead
+    from semantic_ranker.backends.interaction import InteractionHead
 
 
 def all_pairs_logits(head: InteractionHead, query: Side, passage: Side) -> Tensor:

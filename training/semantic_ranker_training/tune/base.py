@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from tokenizers import Tokenizer
 
 from semantic_ranker._extras import requires_extra
-from semantic_ranker.backends.torch import ARCHITECTURE, InteractionCrossEncoder
+from semantic_ranker.backends.interaction import ARCHITECTURE, InteractionCrossEncoder
 from semantic_ranker.errors import ModelLoadError
 from semantic_ranker.model_folder import BUNDLED, SEGMENT_HEAD, SEGMENT_WEIGHTS, ModelFolder
 from semantic_ranker_training.origin import WEIGHTS

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from semantic_ranker import CrossEncoder
 from semantic_ranker._files import write_atomically
 from semantic_ranker._staging import file_entries, staged_folder
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import ExportParityError, InvalidInputError
 from semantic_ranker.evaluation import RankerEvaluator, RerankTask
 from semantic_ranker_training.calibration import fit_platt

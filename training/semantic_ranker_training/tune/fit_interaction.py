@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from tokenizers import Tokenizer
 
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import NonFiniteScoreError
 from semantic_ranker.evaluation import RankerEvaluator, RerankTask
 from semantic_ranker_training.data.records import Group

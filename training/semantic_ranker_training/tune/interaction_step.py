@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from semantic_ranker.backends.torch import InteractionCrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker_training.data.records import Group
 from semantic_ranker_training.states import base_tokens, split_states
 from semantic_ranker_training.terms import match_ids, term_weights
@@ -23,7 +23,7 @@ from semantic_ranker_training.tune.fit import FitSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from semantic_ranker.backends.torch import Side
+    from semantic_ranker.backends.interaction import Side
 
 _SAME = 0.6  # share of the words of the shorter of two texts, from which one is no negative beside the other
 _OUT = -1e4

@@ -21,7 +21,7 @@ from semantic_ranker_training.segments import write_segments
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from semantic_ranker.backends.torch import InteractionCrossEncoder
+    from semantic_ranker.backends.interaction import InteractionCrossEncoder
 
 _LENGTH, _QUERY = 512, 96
 
