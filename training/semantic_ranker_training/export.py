@@ -6,7 +6,7 @@ Nothing is published unless the exported graphs score like their source and, whe
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ from semantic_ranker_training.segments import SegmentScorer, has_segments, write
 
 if TYPE_CHECKING:
     import os
+
+    from semantic_ranker.backends import Backend
 
 __all__ = ["GRAPHS", "ExportOptions", "ExportReport", "Precision", "export_embedder", "export_model"]
 
@@ -81,8 +83,10 @@ def export_model(
         described = metadata or origin.metadata()
         origin = origin.described_by(described)
         chosen = list(built_in_pairs() if pairs is None else pairs)
-        write_graphs(origin, folder, precisions, asked)
+        (folder / "onnx").mkdir()
         work = _Work(origin, folder, described, precisions)
+        if not work.sides_alone(asked):
+            write_graphs(origin, folder, precisions, asked)
         report = work.finish(chosen, asked)
     logger.info("wrote %s: %d files, %.1f MB", target.name, len(report.size_bytes), report.megabytes)
     return report.at(target)
@@ -97,9 +101,19 @@ class _Work:
         self.metadata = metadata
         self.precisions = precisions
 
+    def sides_alone(self, options: ExportOptions) -> bool:
+        """Whether the folder gets the graphs of one side only, so that those of whole pairs need not be made."""
+        model = self.origin.backend.model
+        segments = isinstance(model, InteractionCrossEncoder) and has_segments(model)
+        return segments and options.segments == "only" and set(self.precisions) <= set(SEGMENT_WEIGHTS)
+
     def finish(self, pairs: Sequence[tuple[str, str]], options: ExportOptions) -> ExportReport:
-        parity, variants = self._compare(pairs, options)
         segments = self._segments(pairs, options)
+        if segments is not None and self.sides_alone(options):
+            scorers = {kind: SegmentScorer(self.folder, kind) for kind in self._written(SEGMENT_WEIGHTS)}
+            parity, variants = segments, self._variants(segments, scorers, SEGMENT_WEIGHTS, pairs)
+        else:
+            parity, variants = self._compare(pairs, options)
         quality = self._quality(options)
         report = ExportReport(folder=self.folder, size_bytes={}, parity=parity, variants=variants, quality=quality)
         self._remove_unwanted(options)
@@ -134,22 +148,32 @@ class _Work:
             max_query_tokens=settings.max_query_tokens,
         )
 
+    def _written(self, names: Mapping[Any, str]) -> dict[Any, str]:
+        return {kind: name for kind, name in names.items() if (self.folder / name).is_file()}
+
     def _compare(
         self, pairs: Sequence[tuple[str, str]], options: ExportOptions
     ) -> tuple[ParityReport, tuple[Variant, ...]]:
-        tokenizer = self._tokenizer()
-        written = {kind: name for kind, name in GRAPHS.items() if (self.folder / name).is_file()}
-        graphs = {kind: OnnxBackend(self.folder / name) for kind, name in written.items()}
+        graphs = {kind: OnnxBackend(self.folder / name) for kind, name in self._written(GRAPHS).items()}
         logger.info("comparing torch and ONNX on %d pairs", len(pairs))
         torch, int8, fp16 = self.origin.backend, graphs.get("int8"), graphs.get("fp16")
-        parity = measure_parity(pairs, tokenizer, torch, graphs["fp32"], int8, fp16).check(options.thresholds)
-        times = time_scorers({"torch": torch, **graphs}, tokenizer, pairs)
-        sizes = {"torch": WEIGHTS, **written}
+        parity = measure_parity(pairs, self._tokenizer(), torch, graphs["fp32"], int8, fp16).check(options.thresholds)
+        return parity, self._variants(parity, graphs, GRAPHS, pairs)
+
+    def _variants(
+        self,
+        parity: ParityReport,
+        graphs: Mapping[Any, Backend],
+        names: Mapping[Any, str],
+        pairs: Sequence[tuple[str, str]],
+    ) -> tuple[Variant, ...]:
+        times = time_scorers({"torch": self.origin.backend, **graphs}, self._tokenizer(), pairs)
+        files = {"torch": WEIGHTS, **self._written(names)}
         agreement = {"int8": parity.int8_tau, "fp32": parity.fp32_tau, "fp16": parity.fp16_tau}
-        return parity, tuple(
+        return tuple(
             Variant(
                 name=kind,
-                megabytes=(self.folder / sizes[kind]).stat().st_size / 1e6,
+                megabytes=(self.folder / files[kind]).stat().st_size / 1e6,
                 milliseconds=milliseconds,
                 agreement=agreement.get(kind),
             )
@@ -162,7 +186,7 @@ class _Work:
         # The runtime opens the folder as a user will; this manifest is replaced when all figures are known.
         write_manifest(self.folder, build_manifest(self.folder, self.metadata, self.origin.settings, parity={}))
         smaller: tuple[Precision, ...] = ("int8", "fp16")
-        precisions = [kind for kind in smaller if (self.folder / GRAPHS[kind]).is_file()]
+        precisions = [kind for kind in smaller if kind in {**self._written(GRAPHS), **self._written(SEGMENT_WEIGHTS)}]
         found = measure_quality(options.gate, self.folder, precisions, kind="reranker")
         return found.check(accept_loss=options.gate.accept_loss)
 

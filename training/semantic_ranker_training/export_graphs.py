@@ -31,7 +31,6 @@ def write_graphs(origin: Origin, folder: Path, precisions: Sequence[str], option
         precisions: ``int8`` and ``fp16`` in it write those too.
         options: How int8 is made.
     """
-    (folder / "onnx").mkdir()
     fp32, int8 = folder / GRAPHS["fp32"], folder / GRAPHS["int8"]
     logger.info("exporting %s to ONNX", origin.settings.name)
     fused = not isinstance(origin.backend.model, InteractionCrossEncoder) and is_bert_like(origin.config)
