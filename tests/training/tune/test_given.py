@@ -7,8 +7,10 @@ import pytest
 from semantic_ranker.documents import chunk_document, read_folder
 from semantic_ranker.errors import DataFormatError, InvalidInputError
 from semantic_ranker.feedback import FeedbackLog, Interaction, Review
+from semantic_ranker_training.data.records import Group
 from semantic_ranker_training.tune import given
 from semantic_ranker_training.tune.library import read_library
+from semantic_ranker_training.tune.mining import with_refused
 from semantic_ranker_training.tune.passages import build_corpus
 from semantic_ranker_training.tune.split import split_corpus
 
@@ -61,11 +63,29 @@ def test_feedback_on_tested_documents_is_not_learnt_from(parts, folder, tmp_path
     log = FeedbackLog(tmp_path / "log.jsonl")
     for query, name in zip(("where is the spade", "where is the rule"), names, strict=True):
         log.append(Interaction(query=query, review=Review(relevant=(name,))))
-    pairs = given.feedback_pairs(tmp_path / "log.jsonl", corpus, split, read)
+    others = [of for of in corpus.passages.values() if of.document not in (learnt, tested)]
+    refused = next(of for of in others if split.of(of.id) == "train")
+    unseen = next(of for of in corpus.passages.values() if split.of(of.id) == "test" and of.document != tested)
+    log.append(Interaction(query="where is the spade", review=Review(irrelevant=(refused.id, unseen.id))))
+    pairs, turned_down = given.feedback_pairs(tmp_path / "log.jsonl", corpus, split, read)
+    assert turned_down == {"where is the spade": (refused.text,)}
     assert [(pair.query, pair.document, pair.strategy) for pair in pairs] == [
         ("where is the spade", learnt, "feedback")
     ]
     log.append(Interaction(query="x", review=Review(relevant=("elsewhere.md",))))
+
+
+def test_what_reviewers_refused_comes_before_what_was_mined():
+    group = Group(
+        "q", ("yes", "mined 1", "mined 2", "refused 1"), (1.0, 0.0, 0.0, 0.0), (0.9, 0.4, 0.2, 0.3), source="faq"
+    )
+    other = Group("other", ("yes", "no"), (1.0, 0.0))
+    found, same = with_refused([group, other], {"q": ("refused 1", "refused 2", "yes", "refused 1")})
+    assert same is other
+    assert found.positives == ("yes",)
+    assert found.negatives == ("refused 1", "refused 2", "mined 1", "mined 2")
+    assert found.scores == (0.9, 0.3, 0.2, 0.4, 0.2)
+    assert found.source == "faq"
 
 
 def test_a_log_of_another_folder_is_refused(parts, tmp_path):

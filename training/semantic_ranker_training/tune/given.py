@@ -53,11 +53,13 @@ class Given:
 
     Attributes:
         pairs: To learn from.
+        refused: Passages that a reviewer called irrelevant, by query; all on the side that is learnt from.
         tested: Judged questions that nothing is learnt from.
         notes: What a reader of the report should know.
     """
 
     pairs: tuple[Pair, ...] = ()
+    refused: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tested: tuple[Judged, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -76,11 +78,15 @@ def read_given(options: TuneOptions, data: Data, embedder: KeptEmbedder, work: P
         InvalidInputError: A file cannot be used; the message says why.
     """
     pairs, tested, notes = list[Pair](), list[Judged](), list[str]()
+    refused: dict[str, tuple[str, ...]] = {}
     queries = read_queries(options.queries) if options.queries else {}
     if options.feedback:
         read = read_again(data.library, options.documents)
-        pairs += feedback_pairs(options.feedback, data.corpus, data.split, read)
-        notes.append(f"{len(pairs)} pairs of the feedback log are of documents that are learnt from")
+        pairs, refused = feedback_pairs(options.feedback, data.corpus, data.split, read)
+        notes.append(
+            f"{len(pairs)} pairs of the feedback log are of documents that are learnt from, with "
+            f"{sum(map(len, refused.values()))} passages that reviewers refused"
+        )
     if options.qrels:
         judged, missing = read_judged(queries, options.qrels, data.corpus)
         found = judged_pairs(judged, data.corpus, data.split)
@@ -96,7 +102,7 @@ def read_given(options: TuneOptions, data: Data, embedder: KeptEmbedder, work: P
         passages = [(of.document, of.text) for of in data.corpus.passages.values() if data.split.of(of.id) == "train"]
         generate = open_generator(options.generator)
         pairs += generator_pairs(generate, passages, work / "generated.jsonl", options.generator)
-    return Given(tuple(pairs), tuple(tested), tuple(notes))
+    return Given(tuple(pairs), refused, tuple(tested), tuple(notes))
 
 
 def _asked(queries: Sequence[str], data: Data, embedder: KeptEmbedder, base: Base) -> list[Pair]:
@@ -212,8 +218,10 @@ def asked_pairs(
     return found
 
 
-def feedback_pairs(path: Path, corpus: Corpus, split: Split, read: Mapping[str, Document] | None = None) -> list[Pair]:
-    """Return the pairs of a feedback log whose passages are on the side that is learnt from.
+def feedback_pairs(
+    path: Path, corpus: Corpus, split: Split, read: Mapping[str, Document] | None = None
+) -> tuple[list[Pair], dict[str, tuple[str, ...]]]:
+    """Return the pairs of a feedback log, and by query what reviewers refused, on the side that is learnt from.
 
     Args:
         path: The log.
@@ -227,24 +235,21 @@ def feedback_pairs(path: Path, corpus: Corpus, split: Split, read: Mapping[str, 
     """
     interactions = list(FeedbackLog(path).read())
     names = {name for item in interactions for name in (*item.review.relevant, *item.review.irrelevant)}
-    places = _places(names, corpus, read or {})
-    if names and not any(places.values()):
+    places = {name: ids for name, ids in _places(names, corpus, read or {}).items() if ids}
+    if names and not places:
         raise InvalidInputError(
             f"Expected the feedback log to name documents of this folder, got none of {len(names)}, such as "
             f"{min(names)!r}: ids are paths, path#heading, or those of the chunks of `semantic-ranker index`."
         )
-    texts = {name: corpus.passages[ids[0]].text for name, ids in places.items() if ids}
-    document = {text: corpus.passages[ids[0]].document for name, ids in places.items() if ids for text in [texts[name]]}
-    side = {texts[name]: split.of(ids[0]) for name, ids in places.items() if ids}
-    return (
-        [
-            Pair(query=pair.query, positive=pair.positive, strategy="feedback", document=document[pair.positive])
-            for pair in to_pairs(interactions, texts)
-            if side[pair.positive] == "train"
-        ]
-        if texts
-        else []
-    )
+    texts = {name: corpus.passages[ids[0]].text for name, ids in places.items()}
+    document = {texts[name]: corpus.passages[ids[0]].document for name, ids in places.items()}
+    learnt = {texts[name] for name, ids in places.items() if split.of(ids[0]) == "train"}
+    found = [pair for pair in to_pairs(interactions, texts) if pair.positive in learnt] if texts else []
+    pairs = [
+        Pair(query=of.query, positive=of.positive, strategy="feedback", document=document[of.positive]) for of in found
+    ]
+    refused = {of.query: tuple(text for text in dict.fromkeys(of.negatives) if text in learnt) for of in found}
+    return pairs, {query: of for query, of in refused.items() if of}
 
 
 def generator_pairs(generate: Generate, passages: Sequence[tuple[str, str]], kept: Path, identity: str) -> list[Pair]:

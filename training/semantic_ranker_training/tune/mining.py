@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -117,6 +117,27 @@ def mined(
         for group in read_groups(out)
         if group.negatives
     ]
+
+
+def with_refused(groups: Sequence[Group], refused: Mapping[str, Sequence[str]]) -> list[Group]:
+    """Return groups whose negatives are first of all what reviewers refused, beside as many mined ones.
+
+    Args:
+        groups: With mined negatives.
+        refused: Passages by query.
+    """
+    return [_refusing(group, refused[group.query]) if refused.get(group.query) else group for group in groups]
+
+
+def _refusing(group: Group, refused: Sequence[str]) -> Group:
+    known = dict(zip(group.texts, group.scores or (), strict=False))
+    own = [text for text in dict.fromkeys(refused) if text not in group.positives]
+    mined = [text for text in group.negatives if text not in own]
+    texts = (*group.positives, *own, *mined[: len(own)])
+    labels = tuple(float(text in group.positives) for text in texts)
+    # A teacher that never saw a refused passage is taken to like it no better than any other.
+    scores = tuple(known.get(text, min(known.values())) for text in texts) if known else None
+    return Group(group.query, texts, labels, scores, source=group.source)
 
 
 def normal(query: str) -> str:

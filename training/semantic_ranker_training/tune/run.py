@@ -27,7 +27,7 @@ from semantic_ranker_training.tune.gains import gain_of, ingredients, without
 from semantic_ranker_training.tune.general import general_groups
 from semantic_ranker_training.tune.given import Given, read_given
 from semantic_ranker_training.tune.library import Library, read_library
-from semantic_ranker_training.tune.mining import Learnt, learning_pairs, mined
+from semantic_ranker_training.tune.mining import Learnt, learning_pairs, mined, with_refused
 from semantic_ranker_training.tune.options import TuneOptions
 from semantic_ranker_training.tune.proof import Proving, prove
 from semantic_ranker_training.tune.publish import PAGE, REPORT, Made, limits_of, publish
@@ -183,7 +183,7 @@ class _Tuning:
 
         self.work.stage("mine", inputs, mine)
         found = made or mined(learnt.pairs, texts, self.work.path / "mine", embedder, teacher, options, stemmer)
-        return found, learnt
+        return with_refused(found, given.refused), learnt
 
     def _fit(
         self, name: str, base: Base, groups: Sequence[Group], validation: RerankTask, ahead: Estimate
