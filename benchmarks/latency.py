@@ -35,6 +35,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 COLLECTIONS = ("cosqa", "cacm", "scifact")
+MOST_MB = 1500
 COUNTS = (20, 50, 100)
 CASCADE = "cascade-model"
 BASELINE = "sentence-transformers torch, as installed"
@@ -326,8 +327,7 @@ class Contender:
             **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "TQDM_DISABLE": "1",
             "OMP_NUM_THREADS": str(spec["threads"]),
         }  # fmt: skip
-        self.started = time.perf_counter()
-        self.process = subprocess.Popen(
+        self._open = lambda: subprocess.Popen(
             [python, __file__, "--serve", json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -336,6 +336,8 @@ class Contender:
             env=environment,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
+        self.started = time.perf_counter()
+        self.process = self._open()
         self.hello = self._read()
         self.answers: dict[int, list[dict[str, Any]]] = {count: [] for count in COUNTS}
         for line in kept.read_text().splitlines() if kept and kept.is_file() else ():
@@ -362,6 +364,12 @@ class Contender:
         if self.kept:
             with self.kept.open("a") as file:
                 file.write(json.dumps([count, self.answers[count][-1]]) + "\n")
+        if self.answers[count][-1]["peak_mb"] > MOST_MB:
+            # Padded batches of long texts leave gigabytes behind; all contenders live at once.
+            self.close()
+            self.process = self._open()
+            self._read()
+            self.ask(task["query"], task["texts"][: min(COUNTS)])
 
     def close(self) -> None:
         assert self.process.stdin
@@ -545,7 +553,7 @@ def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
             },
             "cpu_speedup": round(statistics.median(cpu), 2),
             "cpu_s_per_100": round(statistics.median(a["cpu"] for a in contender.answers[most]), 3),
-            "peak_mb": round(contender.answers[most][-1]["peak_mb"]),
+            "peak_mb": round(max(a["peak_mb"] for found in contender.answers.values() for a in found)),
             **agreement(contender.answers[most], exact),
             "ndcg@10": round(statistics.mean(scores.values()), 4),
             "ndcg_change": {

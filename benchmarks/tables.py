@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from choice import choice, costs, memory, rerankers
+from pipeline_tables import others, stages, types
 from speed_tables import cascade, latency
 
 ROOT = Path(__file__).parent.parent
@@ -221,6 +222,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/models.md": {"rerankers": rerankers, "choice": choice},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
+    "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
     "docs/speed.md": {"cascade": cascade, "latency": latency},
 }
 
