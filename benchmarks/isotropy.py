@@ -62,7 +62,7 @@ METRIC = "nDCG@10"
 SEEDS = (0, 1, 2)
 RESAMPLES = 10_000
 STEPS, BATCH, RATE = 150, 128, 1e-3
-FULL_PAIRS, FULL_DOCS, FULL_QUERIES = 320, 300, 60
+FULL_PAIRS, FULL_DOCS, FULL_QUERIES = 640, 300, 60
 GEOMETRY_ROWS = 1000
 Layer = Callable[[Vectors], Vectors]
 
@@ -324,7 +324,7 @@ class Bench:
 
     def full(self, seeds: tuple[int, ...]) -> dict[str, Any]:
         """Fine-tune all weights on a few pairs, and measure on subsets: what forgetting looks like."""
-        subsets = [self.subset(of) for of in self.tests if of.task.name in ("cacm", "cosqa")]
+        subsets = [self.subset(of) for of in self.tests if of.task.name in COLLECTIONS]
         pairs = self.rows()
         random.Random(0).shuffle(pairs)
         groups = [Group(row.query, (row.positive,), (1.0,)) for row in pairs[:FULL_PAIRS]]
@@ -353,7 +353,13 @@ class Bench:
         folder = self.work / "full" / f"{isotropic}-{weight:g}-{seed}"
         if not (folder / "model" / "semantic_ranker.json").is_file():
             config = GaussianConfig(
-                batch_size=32, learning_rate=2e-5, warmup_steps=1, isotropy=isotropic, lambda_isotropy=weight, seed=seed
+                batch_size=32,
+                learning_rate=5e-5,
+                warmup_steps=2,
+                max_length=256,
+                isotropy=isotropic,
+                lambda_isotropy=weight,
+                seed=seed,
             )
             GaussianTrainer(config=config).train(groups, (), output_dir=folder)
         embedder = Embedder(folder / "model", precision="fp32", threads=1, max_length=256)

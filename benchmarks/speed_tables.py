@@ -90,3 +90,27 @@ def cascade() -> str:
         f"request: {times}.",
     ]
     return "\n".join(lines)
+
+
+KINDS = {
+    "products": ("MatMul", "DynamicQuantizeMatMul", "FusedGemm", "Gemm"),
+    "attention": ("MultiHeadAttention",),
+    "layer norm": ("SkipLayerNormalization", "LayerNormalization"),
+    "Gelu": ("BiasGelu", "Gelu"),
+    "rows brought to one scale": ("Abs", "ReduceMax", "Max", "Div", "Mul"),
+}
+
+
+def profile() -> str:
+    found = json.loads((RESULTS / "graph_profile.json").read_text(encoding="utf-8"))
+    lines = [
+        f"| | tokens | ms | {' | '.join(KINDS)} | other |",
+        "|---" * (len(KINDS) + 4) + "|",
+    ]
+    for precision, of in found["precisions"].items():
+        for tokens, part in of.items():
+            shares = [sum(part["shares"].get(name, 0.0) for name in names) for names in KINDS.values()]
+            cells = " | ".join(f"{share:.0%}" for share in [*shares, 1 - sum(shares)])
+            lines.append(f"| {precision} | {tokens} | {part['ms']:.1f} | {cells} |")
+    lines += ["", f"One pair, one thread, onnxruntime {found['versions']['onnxruntime']}. `{found['command']}`"]
+    return "\n".join(lines)

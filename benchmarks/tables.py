@@ -15,7 +15,7 @@ from typing import Any
 
 from choice import choice, costs, memory, rerankers
 from pipeline_tables import others, stages, types
-from speed_tables import cascade, latency
+from speed_tables import cascade, latency, profile
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -223,7 +223,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
-    "docs/speed.md": {"cascade": cascade, "latency": latency},
+    "docs/speed.md": {"cascade": cascade, "latency": latency, "profile": profile},
 }
 
 

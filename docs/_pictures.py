@@ -26,6 +26,8 @@ def main() -> None:
     parser.add_argument("--flags", nargs="*", default=[], help="more flags of the browser, without the leading --")
     parser.add_argument("--size", default="1000,1300", help="width and height in pixels")
     options = parser.parse_args()
+    if not options.page.is_file():
+        raise SystemExit(f"there is no page {options.page}")
     IMAGES.mkdir(exist_ok=True)
     for scheme, flags in _SCHEMES.items():
         picture = IMAGES / f"{options.name}-{scheme}.png"
