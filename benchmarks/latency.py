@@ -28,228 +28,23 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from latency_contenders import LENGTH, TOP
+
 ROOT = Path(__file__).resolve().parent.parent
+CONTENDERS = str(Path(__file__).with_name("latency_contenders.py"))
 COLLECTIONS = ("cosqa", "cacm", "scifact")
 MOST_MB = 1500
+IDLE_TICKS = 2  # hundredths of a second of processor time in a tenth of a second
 COUNTS = (20, 50, 100)
 CASCADE = "cascade-model"
 BASELINE = "sentence-transformers torch, as installed"
-LENGTH = 512
-TOP = 10
 FITTED = 24  # queries of training text that the cascade is fitted to
 # Linear layers of one token and attention of one token for each other token, in FLOP, for six layers of 384.
 LINEAR, ATTENTION = 21.23e6, 9216.0
-Score = Callable[[str, Sequence[str]], Sequence[float]]
-
-
-# ---------------------------------------------------------------- contenders, each in its own process
-
-
-def ours(spec: dict[str, Any]) -> Score:
-    from semantic_ranker import CrossEncoder
-
-    more = {name: spec[name] for name in ("cache_bytes", "mode", "device") if name in spec}
-    encoder = CrossEncoder(
-        spec["folder"], precision=spec["precision"], threads=spec["threads"], other_languages="score", **more
-    )
-    if "mode" not in spec:
-        return lambda query, texts: encoder.score(query, texts).tolist()
-
-    def first(query: str, texts: Sequence[str]) -> Sequence[float]:
-        found = {item.index: item.logit for item in encoder.rank(query, texts, top_k=TOP)}
-        # Only the first ones have a score; the others stay behind them, in their order.
-        return [found.get(row, -1e3 - row) for row in range(len(texts))]
-
-    return first
-
-
-def ours_langchain(spec: dict[str, Any]) -> Score:
-    from langchain_core.documents import Document
-
-    from semantic_ranker_langchain import SemanticRerank
-
-    rerank = SemanticRerank(model=spec["folder"], precision=spec["precision"], top_n=10_000, other_languages="score")
-
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        documents = [Document(page_content=text, metadata={"row": row}) for row, text in enumerate(texts)]
-        found = rerank.compress_documents(documents, query)
-        return by_row([(d.metadata["row"], d.metadata["relevance_score"]) for d in found])
-
-    return score
-
-
-def ours_llama_index(spec: dict[str, Any]) -> Score:
-    from llama_index.core.schema import NodeWithScore, TextNode
-
-    from semantic_ranker_llama_index import SemanticRerank
-
-    rerank = SemanticRerank(model=spec["folder"], precision=spec["precision"], top_n=10_000, other_languages="score")
-
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        nodes = [NodeWithScore(node=TextNode(text=text, id_=str(row))) for row, text in enumerate(texts)]
-        found = rerank.postprocess_nodes(nodes, query_str=query)
-        return by_row([(int(hit.node.node_id), hit.score) for hit in found])
-
-    return score
-
-
-def sentence_transformers(spec: dict[str, Any]) -> Score:
-    from sentence_transformers import CrossEncoder
-
-    options: dict[str, Any] = {}
-    if spec["backend"] == "onnx":
-        options = {"backend": "onnx", "model_kwargs": {"file_name": spec["file"], "export": False}}
-    if spec.get("dtype"):
-        options = {"model_kwargs": {"torch_dtype": spec["dtype"]}}
-    model = CrossEncoder(spec["folder"], device=spec.get("device", "cpu"), local_files_only=True, **options)
-    model.max_length = LENGTH
-    more = {"batch_size": spec["batch"]} if spec.get("batch") else {}
-    return lambda query, texts: model.predict([(query, t) for t in texts], show_progress_bar=False, **more).tolist()
-
-
-def langchain(spec: dict[str, Any]) -> Score:
-    from langchain_classic.retrievers.document_compressors import CrossEncoderReranker
-    from langchain_community.cross_encoders import HuggingFaceCrossEncoder
-    from langchain_core.documents import Document
-
-    model = HuggingFaceCrossEncoder(model_name=spec["folder"], model_kwargs={"device": "cpu"})
-    rerank = CrossEncoderReranker(model=model, top_n=10_000)
-
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        found = rerank.compress_documents(
-            [Document(page_content=t, metadata={"row": r}) for r, t in enumerate(texts)], query
-        )
-        # It returns an order, without the scores.
-        return by_row([(d.metadata["row"], -float(rank)) for rank, d in enumerate(found)])
-
-    return score
-
-
-def llama_index(spec: dict[str, Any]) -> Score:
-    from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
-    from llama_index.postprocessor.sbert_rerank import SentenceTransformerRerank
-
-    rerank = SentenceTransformerRerank(model=spec["folder"], top_n=10_000, device="cpu")
-
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        nodes = [NodeWithScore(node=TextNode(text=text, id_=str(row))) for row, text in enumerate(texts)]
-        found = rerank.postprocess_nodes(nodes, QueryBundle(query))
-        return by_row([(int(hit.node.node_id), float(hit.score)) for hit in found])
-
-    return score
-
-
-def flashrank(spec: dict[str, Any]) -> Score:
-    from flashrank import Ranker, RerankRequest
-
-    folder = Path(spec["folder"])
-    ranker = Ranker(model_name=folder.name, cache_dir=str(folder.parent), max_length=LENGTH)
-
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        found = ranker.rerank(RerankRequest(query=query, passages=[{"id": r, "text": t} for r, t in enumerate(texts)]))
-        return by_row([(hit["id"], float(hit["score"])) for hit in found])
-
-    return score
-
-
-def fastembed(spec: dict[str, Any]) -> Score:
-    from fastembed.common.model_description import ModelSource
-    from fastembed.rerank.cross_encoder import TextCrossEncoder
-
-    TextCrossEncoder.add_custom_model(
-        model="same-weights", sources=ModelSource(hf="nobody/nothing"), model_file=spec["file"]
-    )
-    model = TextCrossEncoder("same-weights", specific_model_path=spec["folder"], threads=spec["threads"])
-    more = {"batch_size": spec["batch"]} if spec.get("batch") else {}
-    return lambda query, texts: list(model.rerank(query, texts, **more))
-
-
-def rerankers(spec: dict[str, Any]) -> Score:
-    from rerankers import Reranker
-
-    model = Reranker(spec["folder"], model_type="cross-encoder", device="cpu", verbose=0)
-
-    def score(query: str, texts: Sequence[str]) -> Sequence[float]:
-        found = model.rank(query=query, docs=list(texts), doc_ids=list(range(len(texts))))
-        return by_row([(int(hit.doc_id), float(hit.score)) for hit in found.results])
-
-    return score
-
-
-def by_row(found: list[tuple[int, float]]) -> list[float]:
-    return [score for _, score in sorted(found)]
-
-
-OPEN: dict[str, Callable[[dict[str, Any]], Score]] = {
-    function.__name__: function
-    for function in (
-        ours, ours_langchain, ours_llama_index, sentence_transformers, langchain, llama_index, flashrank, fastembed,
-        rerankers,
-    )
-}  # fmt: skip
-
-
-def serve(spec: dict[str, Any]) -> None:
-    """Answer one task a line; a task is a query and its texts."""
-    # Libraries print while they load: what is read from us goes through a channel of its own.
-    channel = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    try:
-        score = OPEN[spec["kind"]](spec)
-        score("first", ["a text", "another text"])
-        answer: dict[str, Any] = {"open": True}
-    except Exception as error:
-        answer = {"error": f"{type(error).__name__}: {error}"[:300]}
-    print(json.dumps(answer), file=channel, flush=True)
-    for line in sys.stdin:
-        task = json.loads(line)
-        wall, cpu = time.perf_counter(), time.process_time()
-        scores = [float(value) for value in score(task["query"], task["texts"])]
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        status = Path("/proc/self/status").read_text()
-        peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1e3
-        print(json.dumps({"wall": wall, "cpu": cpu, "scores": scores, "peak_mb": peak}), file=channel, flush=True)
-
-
-# ---------------------------------------------------------------- what the peers open
-
-
-def prepare_peers(source: str, out: str) -> None:
-    """Write the peers' own exports; runs in their interpreter."""
-    from sentence_transformers import CrossEncoder
-    from sentence_transformers.backend import export_dynamic_quantized_onnx_model
-
-    folder = Path(out) / "onnx-folder"
-    model = CrossEncoder(
-        source, device="cpu", backend="onnx", model_kwargs={"export": True, "provider": "CPUExecutionProvider"}
-    )
-    model.save_pretrained(str(folder))
-    export_dynamic_quantized_onnx_model(model, "avx2", str(folder))
-    words = json.loads((folder / "tokenizer.json").read_text("utf-8"))
-    words["truncation"], words["padding"] = None, None
-    (folder / "tokenizer.json").write_text(json.dumps(words), "utf-8")
-    settings = json.loads((folder / "tokenizer_config.json").read_text("utf-8"))
-    for name in ("max_length", "model_max_length"):
-        settings[name] = LENGTH
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings), "utf-8")
-    quantised = next(file.name for file in (folder / "onnx").glob("*quint8*.onnx"))
-    # FlashRank opens the files of its own models by name.
-    for name, file in (("fp32", "model.onnx"), ("int8", quantised)):
-        place = Path(out) / f"flashrank-{name}" / "ms-marco-MiniLM-L-12-v2"
-        place.mkdir(parents=True, exist_ok=True)
-        for each in ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"):
-            if (folder / each).is_file():
-                shutil.copy(folder / each, place / each)
-        if not (place / "special_tokens_map.json").is_file():
-            tokens = {f"{kind}_token": settings[f"{kind}_token"] for kind in ("cls", "sep", "pad", "unk", "mask")}
-            (place / "special_tokens_map.json").write_text(json.dumps(tokens), "utf-8")
-        shutil.copy(folder / "onnx" / file, place / "flashrank-MiniLM-L-12-v2_Q.onnx")
-    (Path(out) / "ready.json").write_text(json.dumps({"int8": f"onnx/{quantised}", "fp32": "onnx/model.onnx"}))
 
 
 def prepare_cascade(options: argparse.Namespace, folder: Path) -> None:
@@ -316,9 +111,6 @@ def contenders(options: argparse.Namespace, peers: Path) -> dict[str, tuple[str,
     return {name: (python, {**spec, "threads": options.threads}) for name, (python, spec) in found.items()}
 
 
-# ---------------------------------------------------------------- the run
-
-
 class Contender:
     def __init__(self, name: str, python: str, spec: dict[str, Any], kept: Path | None = None) -> None:
         self.name, self.twice, self.kept = name, bool(spec.get("twice")), kept
@@ -328,7 +120,7 @@ class Contender:
             "OMP_NUM_THREADS": str(spec["threads"]),
         }  # fmt: skip
         self._open = lambda: subprocess.Popen(
-            [python, __file__, "--serve", json.dumps(spec)],
+            [python, CONTENDERS, "serve", json.dumps(spec)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -375,6 +167,21 @@ class Contender:
         assert self.process.stdin
         self.process.stdin.close()
         self.process.wait(timeout=120)
+
+
+def settle() -> None:
+    """Wait until the machine is idle, two seconds at most: threads that still spin would slow the next contender."""
+
+    def busy() -> float:
+        with open("/proc/stat") as file:
+            times = [int(value) for value in file.readline().split()[1:]]
+        return sum(times) - times[3] - times[4]
+
+    for _ in range(20):
+        before = busy()
+        time.sleep(0.1)
+        if busy() - before <= IDLE_TICKS:
+            return
 
 
 def tasks(data: Path, count: int) -> list[dict[str, Any]]:
@@ -518,6 +325,7 @@ def measure(options: argparse.Namespace, peers: Path) -> dict[str, Any]:
         for count in COUNTS:
             turn = (number + count) % len(running)
             for contender in running[turn:] + running[:turn]:
+                settle()
                 contender.answer(number, count, task)
     tokenizer = Tokenizer.from_file(str(Path(options.model) / "tokenizer.json"))
     tokenizer.no_truncation()
@@ -642,8 +450,6 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
-    parser.add_argument("--prepare", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", "../shared/data")))
     parser.add_argument("--model", help="folder of a [CLS] cross-encoder with safetensors, ONNX fp32 and int8")
     parser.add_argument("--peers-python", help="interpreter that has the peers")
@@ -655,16 +461,12 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=ROOT / "runs/latency")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/latency.json")
     options = parser.parse_args()
-    if options.serve:
-        return serve(json.loads(options.serve))
-    if options.prepare:
-        return prepare_peers(*options.prepare)
     if not options.model:
         parser.error("expected --model FOLDER: a [CLS] cross-encoder as `semantic-ranker train` writes it")
     peers = options.scratch / "peers"
     if options.peers_python and not (peers / "ready.json").is_file():
         peers.mkdir(parents=True, exist_ok=True)
-        subprocess.run([options.peers_python, __file__, "--prepare", options.model, str(peers)], check=True)
+        subprocess.run([options.peers_python, CONTENDERS, "prepare", options.model, str(peers)], check=True)
     if not (peers / CASCADE / "fitted.json").is_file():
         prepare_cascade(options, peers / CASCADE)
     if options.fresh:
@@ -689,7 +491,6 @@ def main() -> None:
             f"{name:<46} {found['ms']['100']['p50']:>8} ms  {found['speedup']['median']:>6}x  tau {found['kendall_tau']}"
         )
     print("wrote", options.out)
-    return None
 
 
 if __name__ == "__main__":
