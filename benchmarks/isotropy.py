@@ -435,7 +435,7 @@ def main() -> None:
             "model": f"{MODEL}, fp32, 256 tokens; it has seen MS MARCO, SQuAD and much more in its own training",
             "machine": {"processor": platform.processor() or platform.machine(), "python": platform.python_version()},
             "versions": {name: version(name) for name in ("numpy", "torch", "onnxruntime", "sentence-transformers")},
-            "command": f"python benchmarks/isotropy.py --tasks {' '.join(options.tasks)} --seeds {options.seeds}",
+            "command": "python benchmarks/isotropy.py --data DATA --parts free frozen full --distances cosine l2 --full-seeds 3",
             "sizes": {
                 of.task.name: [len(of.task.queries), len(of.task.documents)] for of in [*bench.tests, *bench.devs]
             },

@@ -49,10 +49,13 @@ GUARDED = ("default", "no-general")
 OUTCOMES = (0, 3, 4)
 
 
-def run(data: Path, runs: Path, folder: str, variant: str, budget: str) -> dict[str, Any]:
+def run(
+    data: Path, runs: Path, folder: str, variant: str, budget: str, guarded: Sequence[str] | None
+) -> dict[str, Any]:
     """Run the command, or read what it did; return what it reported."""
     out = runs / f"{folder}-{variant}"
-    guards = [str(data / name) for name in FOLDERS[folder]] if variant in GUARDED else []
+    names = FOLDERS[folder] if guarded is None else guarded
+    guards = [str(data / name) for name in names] if variant in GUARDED else []
     if variant != "default":
         _share(work_folder(runs / f"{folder}-default"), work_folder(out))
     command = ["tune", str(data / folder), "--out", str(out), "--budget", budget, "--json", *VARIANTS[variant]]
@@ -102,6 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folders", nargs="+", default=list(FOLDERS), choices=list(FOLDERS))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--budget", default="55m")
+    parser.add_argument(
+        "--guards", nargs="*", help="collections of DATA; none is the built-in one (default: by folder)"
+    )
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     options.runs.mkdir(parents=True, exist_ok=True)
@@ -109,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result |= {
         "what": "semantic-ranker tune: held-out sections of each folder stand in for people's questions (a proxy); "
         "ablations change one ingredient of the default run on the handbook",
-        "command": "python benchmarks/tune.py --data DATA",
+        "command": f"python benchmarks/tune.py --data DATA --budget {options.budget}"
+        + ("" if options.guards is None else f" --guards {' '.join(options.guards)}".rstrip()),
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime", "bm25s")},
     }
@@ -118,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (HANDBOOK, variant) for variant in options.variants if variant != "default" and HANDBOOK in options.folders
     ]
     for folder, variant in todo:
-        found = run(options.data, options.runs, folder, variant, options.budget)
+        found = run(options.data, options.runs, folder, variant, options.budget, options.guards)
         result.setdefault("runs", {}).setdefault(folder, {})[variant] = row(found)
         if (folder, variant) == (HANDBOOK, "default"):
             result["handbook_questions"] = questions(options.data, options.runs, options.threads)
