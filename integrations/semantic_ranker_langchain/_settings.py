@@ -35,8 +35,6 @@ class ModelSettings(Serializable):
 
     states: Annotated[str | None, BeforeValidator(_path_to_str)] = None
     """Folder that `CrossEncoder.precompute` or `semantic-ranker precompute` wrote: its passages rank at once."""
-    mode: Literal["full", "cascade"] = "full"
-    """`cascade` lets the model score only those texts that can still enter the first `top_n`."""
     score_cache_bytes: Annotated[int, Field(ge=0, strict=True)] = 0
     """What scores of pairs kept in this process may take; 0 together with no `score_cache_url` keeps none."""
     score_cache_url: SecretStr | None = None
@@ -59,7 +57,11 @@ class ModelSettings(Serializable):
         """The URL of Redis may hold a password: it is written as the name of a variable."""
         return {"score_cache_url": "SEMANTIC_RANKER_SCORE_CACHE_URL"}
 
-    def _encoder(self, other_languages: Literal["keep_order", "score"] = "keep_order") -> CrossEncoder:
+    def _encoder(
+        self,
+        other_languages: Literal["keep_order", "score"] = "keep_order",
+        mode: Literal["full", "cascade"] = "full",
+    ) -> CrossEncoder:
         """Return the open scorer for the present settings."""
         url = self.score_cache_url.get_secret_value() if self.score_cache_url else None
         encoder = shared_cross_encoder(
@@ -69,7 +71,7 @@ class ModelSettings(Serializable):
             long_text=self.long_text,
             other_languages=other_languages,
             states=self.states,
-            mode=self.mode,
+            mode=mode,
             score_cache=pair_score_cache(self.score_cache_bytes, url),
         )
         self._hold = EncoderHold(encoder)

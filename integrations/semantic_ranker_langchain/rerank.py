@@ -52,6 +52,8 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
     other_languages: Literal["keep_order", "score"] = "keep_order"
     """In a language that the model was surely not made for: keep the order given, marked (the scores then say the
     place only), or score all the same."""
+    mode: Literal["full", "cascade"] = "full"
+    """`cascade` lets the model score only those texts that can still enter the first `top_n`."""
     on_error: Literal["raise", "passthrough"] = "raise"
     """When scoring fails: raise, or return the first `top_n` documents as they came, marked in the metadata."""
 
@@ -145,7 +147,7 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
         return None if top_n is None else checked_count("top_n", top_n)
 
     def _ranked(self, texts: list[str], query: str, top_n: int | None) -> list[RankedText]:
-        ranked = self._encoder(self.other_languages).rank(query, texts, top_n) if texts else []
+        ranked = self._encoder(self.other_languages, self.mode).rank(query, texts, top_n) if texts else []
         least = self.score_threshold
         return ranked if least is None else [hit for hit in ranked if hit.degraded or hit.relevance_score >= least]
 

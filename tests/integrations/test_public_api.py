@@ -22,7 +22,15 @@ from llama_index.core.schema import MetadataMode
 import semantic_ranker_langchain as langchain
 import semantic_ranker_llama_index as llama_index
 
-MODEL_FIELDS = {"model": None, "precision": "auto", "max_length": None, "long_text": "truncate", "states": None}
+MODEL_FIELDS = {
+    "model": None,
+    "precision": "auto",
+    "max_length": None,
+    "long_text": "truncate",
+    "states": None,
+    "score_cache_bytes": 0,
+    "score_cache_url": None,
+}
 EMBEDDING_FIELDS = {
     "model": None,
     "precision": "auto",
@@ -49,6 +57,7 @@ FIELDS = {
         "score_key": "relevance_score",
         "metadata_fields": (),
         "other_languages": "keep_order",
+        "mode": "full",
         "on_error": "raise",
     },
     langchain.SemanticCrossEncoder: MODEL_FIELDS,
@@ -67,6 +76,7 @@ FIELDS = {
         "metadata_mode": MetadataMode.EMBED,
         "keep_retrieval_score": False,
         "other_languages": "keep_order",
+        "mode": "full",
         "on_error": "raise",
     },
 }
