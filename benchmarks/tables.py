@@ -15,7 +15,8 @@ from typing import Any
 
 from choice import choice, costs, memory, rerankers
 from pipeline_tables import others, stages, types
-from speed_tables import cascade, latency, profile
+from speed_tables import cascade, latency, profile, speed
+from tune_tables import tuned
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -217,12 +218,13 @@ def cached() -> str:
 
 
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
-    "README.md": {"quality": lambda: table(read("quality"))},
+    "README.md": {"quality": lambda: table(read("quality")), "speed": speed},
     "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
     "docs/models.md": {"rerankers": rerankers, "choice": choice},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
+    "docs/tune.md": {"tuned": tuned},
     "docs/speed.md": {"cascade": cascade, "latency": latency, "profile": profile},
 }
 

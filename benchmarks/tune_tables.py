@@ -1,0 +1,61 @@
+"""The table of docs/tune.md, from tune.json: what the command gave on folders of real documentation."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+METRICS = ("nDCG@10", "RR@10", "Recall@5")
+
+
+def tuned() -> str:
+    path = RESULTS / "tune.json"
+    if not path.is_file():
+        return "`benchmarks/tune.py` was not run on this checkout."
+    found = json.loads(path.read_text(encoding="utf-8"))
+    lines: list[str] = []
+    for folder, runs in found["runs"].items():
+        lines += _folder(folder, runs["default"])
+    if "handbook_questions" in found:
+        lines += _questions(found["handbook_questions"])
+    machine, versions = found["machine"], found["versions"]
+    lines.append(
+        f"Intervals of 95 %. {machine['cores']} cores, torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. "
+        f"`{found['command']}`"
+    )
+    return "\n".join(lines)
+
+
+def _folder(name: str, run: dict[str, Any]) -> list[str]:
+    held, fit = run["held_out"], run["fit"]
+    lines = [
+        f"**{name}**: {run['documents']['read']} documents, {held['passages']:,} passages, {held['queries']} held-out "
+        f"headings, titles and questions (a proxy); learnt from {sum(run['pairs']['learnt'].values()):,} pairs in "
+        f"{fit['seconds'] / 60:.0f} minutes, {run['seconds'] / 60:.0f} in all.",
+        "",
+        f"| | {' | '.join(METRICS)} |",
+        "|---" * (len(METRICS) + 1) + "|",
+    ]
+    for system, figures in held["systems"].items():
+        cells = [_cell(figures[metric]) for metric in METRICS]
+        lines.append(f"| {system} | {' | '.join(cells)} |")
+    return [*lines, "", f"> {run['verdict']['words']}", ""]
+
+
+def _questions(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "The 60 questions on the handbook that nothing was learnt or chosen on, in the words of people who ask:",
+        "",
+        "| | nDCG@10 |",
+        "|---|---|",
+    ]
+    for system, figures in found["systems"].items():
+        lines.append(f"| {system} | {_cell(figures['nDCG@10'])} |")
+    return [*lines, ""]
+
+
+def _cell(figure: dict[str, Any]) -> str:
+    low, high = figure["interval"] if "interval" in figure else (figure["low"], figure["high"])
+    return f"{figure['mean']:.3f} [{low:.3f}, {high:.3f}]"
