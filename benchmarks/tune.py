@@ -91,11 +91,13 @@ def questions(data: Path, runs: Path, threads: int) -> dict[str, Any]:
     return {key: found[key] for key in ("questions", "systems", "gain") if key in found}
 
 
-def row(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a run."""
+def row(found: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return what is kept of a run, without the path of its folder."""
     kept = ("held_out", "guards", "latency_ms_20_passages", "verdict", "dense", "candidates", "fusion_weight", "documents",
             "split", "pairs", "fit", "export", "notes", "seconds")  # fmt: skip
-    return {key: found[key] for key in kept}
+    text = json.dumps({key: found[key] for key in kept})
+    content: dict[str, Any] = json.loads(text.replace(str(out), "./my-reranker"))
+    return content
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ]
     for folder, variant in todo:
         found = run(options.data, options.runs, folder, variant, options.budget, options.guards)
-        result.setdefault("runs", {}).setdefault(folder, {})[variant] = row(found)
+        result.setdefault("runs", {}).setdefault(folder, {})[variant] = row(found, options.runs / f"{folder}-{variant}")
         if (folder, variant) == (HANDBOOK, "default"):
             result["handbook_questions"] = questions(options.data, options.runs, options.threads)
         write_atomically(OUT, json.dumps(result, indent=2) + "\n")

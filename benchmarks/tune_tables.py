@@ -52,8 +52,13 @@ def _questions(found: dict[str, Any]) -> list[str]:
         "|---|---|",
     ]
     for system, figures in found["systems"].items():
-        lines.append(f"| {system} | {_cell(figures['nDCG@10'])} |")
-    return [*lines, ""]
+        name = system.replace("docs-18f-handbook-default", "tuned").replace("reranker", "bundled reranker")
+        lines.append(f"| {name} | {_cell(figures['nDCG@10'])} |")
+    gain = next(
+        of for of in found["gain"]["docs-18f-handbook-default - reranker"]["metrics"] if of["metric"] == "nDCG@10"
+    )
+    said = f"{100 * gain['difference']:+.1f} points [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+    return [*lines, "", f"Tuned against bundled: {said}, p {gain['p_value']:.2f}.", ""]
 
 
 def _cell(figure: dict[str, Any]) -> str:
