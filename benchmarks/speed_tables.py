@@ -40,39 +40,25 @@ def latency() -> str:
     return "\n".join(lines)
 
 
-SHORT = (
-    "LangChain CrossEncoderReranker",
-    "LlamaIndex SentenceTransformerRerank",
-    "ours fp32",
-    "ours int8 in LangChain",
-    "ours int8 in LlamaIndex",
-    "bundled int8, cascade, first 10, new passages",
-    "bundled int8, known passages",
-)
-
-
 def speed() -> str:
     found = json.loads((RESULTS / "latency.json").read_text(encoding="utf-8"))
-    lines = [
-        "| | 20 passages | 100 passages | speed, sentence-transformers = 1 | from a cold start, first 20 | RAM |",
-        "|---" * 6 + "|",
-    ]
-    for name in SHORT:
-        part = found["contenders"][name]
-        ratio = part["speedup"]
-        lines.append(
-            f"| {f'**{name}**' if name.startswith(('ours', 'bundled')) else name} | {part['ms']['20']['p50']:,.0f} ms "
-            f"| {part['ms']['100']['p50']:,.0f} ms | {ratio['median']:.1f} ({ratio['low']:.1f} to {ratio['high']:.1f}) "
-            f"| {part['cold_start_s']:.1f} s | {part['peak_mb']:,} MB |"
-        )
-    lines += [
-        "",
-        f"Medians of {found['texts']['queries']} queries on {found['threads']} cores without VNNI, texts of "
-        f"{found['texts']['mean_tokens']:.0f} tokens on average, the same weights for all but the bundled model; new "
-        "passages unless said otherwise. Every contender, at its defaults and at its best, is in "
-        "[docs/speed.md](docs/speed.md).",
-    ]
-    return "\n".join(lines)
+    of = found["contenders"]
+
+    def median(name: str) -> str:
+        return f"{of[name]['ms']['100']['p50']:,.0f} ms"
+
+    langchain, ours, first, cascade = (
+        "LangChain CrossEncoderReranker", "ours int8 in LangChain", "bundled int8, new passages",
+        "bundled int8, cascade, first 10, new passages",
+    )  # fmt: skip
+    return (
+        f"100 passages of {found['texts']['mean_tokens']:.0f} tokens on {found['threads']} cores without VNNI, medians of "
+        f"{found['texts']['queries']} queries: LangChain's own `CrossEncoderReranker` {median(langchain)}, the same model "
+        f'in `SemanticRerank` {median(ours)}, the bundled model {median(first)}, its first 10 by `mode="cascade"` '
+        f"{median(cascade)}, known or [precomputed](docs/speed.md) passages {median('bundled int8, known passages')}. From "
+        f"a cold start to the first 20: {of[langchain]['cold_start_s']:.1f} s and {of[ours]['cold_start_s']:.1f} s; "
+        f"memory {of[langchain]['peak_mb']:,} and {of[ours]['peak_mb']:,} MB. All peers: [docs/speed.md](docs/speed.md)."
+    )
 
 
 def _line(name: str, part: dict[str, Any]) -> str:
