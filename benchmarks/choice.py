@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-RESULTS = Path(__file__).parent / "results"
+from table_parts import read, rows
+
 SECONDS_A_MONTH = 30 * 86_400
-
-
-def read(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return content
-
-
-def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])
 
 
 def mean(figure: dict[str, float]) -> str:

@@ -220,4 +220,7 @@ def prepare_peers(source: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    serve(json.loads(sys.argv[2])) if sys.argv[1] == "serve" else prepare_peers(*sys.argv[2:])
+    if sys.argv[1] == "serve":
+        serve(json.loads(sys.argv[2]))
+    else:
+        prepare_peers(*sys.argv[2:])

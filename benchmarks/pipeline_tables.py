@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from table_parts import read, rows
+
 STAGES = ("BM25", "dense", "RRF", "reranked")
 COLLECTIONS = {"handbook": "18F handbook, 60 questions", "scifact": "scifact, 300 claims"}
-
-
-def read(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return found
-
-
-def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _with_interval(figure: dict[str, Any]) -> str:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from table_parts import RESULTS, read
 
 
 def latency() -> str:
-    path = RESULTS / "latency.json"
-    if not path.is_file():
+    if not (RESULTS / "latency.json").is_file():
         return "`benchmarks/latency.py` was not run on this checkout."
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read("latency")
     lines = [
         "| | 100 passages, P50 / P95 | 20 | pairs/s | against torch, least to most | CPU s | of the limit | RAM | first 20 "
         "from a cold start | Kendall tau | same top 10 | nDCG@10 |",
@@ -41,7 +38,7 @@ def latency() -> str:
 
 
 def speed() -> str:
-    found = json.loads((RESULTS / "latency.json").read_text(encoding="utf-8"))
+    found = read("latency")
     of = found["contenders"]
 
     def median(name: str) -> str:
@@ -85,7 +82,7 @@ def _line(name: str, part: dict[str, Any]) -> str:
 def cascade() -> str:
     if not (RESULTS / "cascade.json").is_file():
         return "`benchmarks/cascade.py` was not run on this checkout."
-    found = json.loads((RESULTS / "cascade.json").read_text(encoding="utf-8"))
+    found = read("cascade")
     lines = ["| | queries | nDCG@10, all scored | change with its 95 % interval | texts scored | tokens scored |"]
     lines.append("|---" * 6 + "|")
     for name, part in found["collections"].items():
@@ -123,7 +120,7 @@ KINDS = {
 
 
 def profile() -> str:
-    found = json.loads((RESULTS / "graph_profile.json").read_text(encoding="utf-8"))
+    found = read("graph_profile")
     lines = [
         f"| | tokens | ms | {' | '.join(KINDS)} | other |",
         "|---" * (len(KINDS) + 4) + "|",

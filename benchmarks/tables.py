@@ -7,19 +7,18 @@ python benchmarks/tables.py --check  # exit 1 if a page is not what the results 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from choice import choice, costs, memory, rerankers
 from pipeline_tables import others, stages, types
 from speed_tables import cascade, latency, profile, speed
+from table_parts import RESULTS, read, rows
 from tune_tables import tuned
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 FUSED = "reranker + BM25, fitted"
 SYSTEMS = ("BM25", "bi-encoder", "RRF", "reranker", FUSED, "oracle")
 TITLES = {"bi-encoder": "MiniLM bi-encoder", "RRF": "RRF of both", "reranker": "ours", FUSED: "ours + BM25"}
@@ -94,16 +93,6 @@ def plot(result: dict[str, Any], path: Path) -> None:
     figure.tight_layout()
     # White behind the plot: it stays readable on a dark page.
     figure.savefig(path, facecolor="white", metadata={"Date": None})
-
-
-def read(name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
-    return content
-
-
-def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])
 
 
 def models() -> str:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results"
+from table_parts import RESULTS, read
+
 METRICS = ("nDCG@10", "RR@10", "Recall@5")
 
 
 def tuned() -> str:
-    path = RESULTS / "tune.json"
-    if not path.is_file():
+    if not (RESULTS / "tune.json").is_file():
         return "`benchmarks/tune.py` was not run on this checkout."
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = read("tune")
     lines: list[str] = []
     for folder, runs in found["runs"].items():
         lines += _folder(folder, runs["default"])

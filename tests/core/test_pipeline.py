@@ -13,7 +13,6 @@ from semantic_ranker.errors import InvalidInputError, SpaceMismatchError, Storag
 from semantic_ranker.indexes import Passage
 from semantic_ranker.pipeline import RAGPipeline
 from semantic_ranker.retrieval import RankedPassage
-from semantic_ranker.segments.engine import SegmentBackend
 from semantic_ranker.testing import FakeCrossEncoder, FakeEmbedder
 
 TEXTS = [
@@ -175,19 +174,6 @@ def test_folder_is_followed(tmp_path):
     assert (report.unchanged, report.to_dict()["documents"]["added"]) == (2, 0)
     found = pipeline.retrieve("purr")[0].passage
     assert (found.source, found.titles, found.metadata["format"]) == ("a.md", ("Cats",), "markdown")
-
-
-@pytest.fixture
-def encoded(monkeypatch):
-    """Lengths of all that the reranker encodes from now on."""
-    lengths, real = [], SegmentBackend.encode
-
-    def encode(backend, ids):
-        lengths.append(len(ids))
-        return real(backend, ids)
-
-    monkeypatch.setattr(SegmentBackend, "encode", encode)
-    return lengths
 
 
 def test_states_of_passages_are_kept_beside_the_index(tmp_path, encoded):

@@ -15,7 +15,6 @@ from semantic_ranker import CrossEncoder, InvalidInputError, ModelLoadError
 from semantic_ranker.cli import main
 from semantic_ranker.errors import StorageError
 from semantic_ranker.model_folder import BUNDLED
-from semantic_ranker.segments.engine import SegmentBackend
 
 QUERY = "how do I reset my password"
 TEXTS = [
@@ -25,19 +24,6 @@ TEXTS = [
     "Lunch is at noon. " * 400,
     "lone \ud800 surrogate",
 ]
-
-
-@pytest.fixture
-def encoded(monkeypatch):
-    """Lengths of all that is encoded from now on."""
-    lengths, real = [], SegmentBackend.encode
-
-    def encode(backend, ids):
-        lengths.append(len(ids))
-        return real(backend, ids)
-
-    monkeypatch.setattr(SegmentBackend, "encode", encode)
-    return lengths
 
 
 @pytest.fixture
