@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from langchain_core.load.serializable import Serializable
 from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
-from semantic_ranker._shared import EncoderHold, pair_score_cache, shared_cross_encoder
+from semantic_ranker._shared import EncoderHold, shared_cross_encoder
+from semantic_ranker._shared_cache import cache_settings
 from semantic_ranker.cross_encoder import CrossEncoder
 
 PositiveCount = Annotated[int, Field(gt=0, strict=True)]
@@ -63,7 +64,6 @@ class ModelSettings(Serializable):
         mode: Literal["full", "cascade"] = "full",
     ) -> CrossEncoder:
         """Return the open scorer for the present settings."""
-        url = self.score_cache_url.get_secret_value() if self.score_cache_url else None
         encoder = shared_cross_encoder(
             self.model,
             precision=self.precision,
@@ -72,7 +72,7 @@ class ModelSettings(Serializable):
             other_languages=other_languages,
             states=self.states,
             mode=mode,
-            score_cache=pair_score_cache(self.score_cache_bytes, url),
+            score_cache=cache_settings(self.score_cache_bytes, self.score_cache_url, "fp32"),
         )
         self._hold = EncoderHold(encoder)
         return encoder

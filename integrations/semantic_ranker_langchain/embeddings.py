@@ -10,8 +10,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr
 
 from semantic_ranker._executor import run_in_scoring_thread
 from semantic_ranker._shared import EncoderHold
+from semantic_ranker._shared_cache import cache_settings
 from semantic_ranker._shared_embedder import shared_embedder
-from semantic_ranker.config import CacheSettings
 from semantic_ranker.embedder import Embedder
 from semantic_ranker.embedding.options import EmbedderOptions
 from semantic_ranker.spaces import EmbeddingSpace
@@ -112,8 +112,7 @@ class SemanticEmbeddings(Serializable, Embeddings):
             query_prompt=self.query_prompt,
             document_prompt=self.document_prompt,
         )
-        url = self.cache_url.get_secret_value() if self.cache_url else None
-        cache = CacheSettings(url=url, codec=self.cache_codec, memory_bytes=self.cache_bytes)
-        embedder = shared_embedder(options, cache if url or self.cache_bytes else None)
+        cache = cache_settings(self.cache_bytes, self.cache_url, self.cache_codec)
+        embedder = shared_embedder(options, cache)
         self._hold = EncoderHold(embedder)
         return embedder

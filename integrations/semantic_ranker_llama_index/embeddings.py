@@ -17,6 +17,7 @@ from llama_index.core.bridge.pydantic import (
 
 from semantic_ranker._executor import run_in_scoring_thread
 from semantic_ranker._shared import EncoderHold
+from semantic_ranker._shared_cache import cache_settings
 from semantic_ranker._shared_embedder import shared_embedder
 from semantic_ranker.config import CacheSettings
 from semantic_ranker.embedder import Embedder
@@ -143,10 +144,7 @@ class SemanticEmbedding(BaseEmbedding):
         return self._embedder().space
 
     def _cache_settings(self) -> CacheSettings | None:
-        url = self.cache_url.get_secret_value() if self.cache_url else None
-        if not url and not self.cache_bytes:
-            return None
-        return CacheSettings(url=url, codec=self.cache_codec, memory_bytes=self.cache_bytes)
+        return cache_settings(self.cache_bytes, self.cache_url, self.cache_codec)
 
     def _embedder(self) -> Embedder:
         """Return the open embedder for the present settings."""

@@ -14,7 +14,8 @@ from llama_index.core.schema import BaseNode, MetadataMode, NodeWithScore, Query
 from llama_index_instrumentation import get_dispatcher
 
 from semantic_ranker._executor import run_in_scoring_thread
-from semantic_ranker._shared import EncoderHold, pair_score_cache, shared_cross_encoder
+from semantic_ranker._shared import EncoderHold, shared_cross_encoder
+from semantic_ranker._shared_cache import cache_settings
 from semantic_ranker.cross_encoder import CrossEncoder
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.model_folder import BUNDLED
@@ -134,7 +135,6 @@ class SemanticRerank(BaseNodePostprocessor):
 
     def _encoder(self) -> CrossEncoder:
         """Return the open scorer for the present settings."""
-        url = self.score_cache_url.get_secret_value() if self.score_cache_url else None
         encoder = shared_cross_encoder(
             self.model,
             precision=self.precision,
@@ -143,7 +143,7 @@ class SemanticRerank(BaseNodePostprocessor):
             other_languages=self.other_languages,
             states=self.states,
             mode=self.mode,
-            score_cache=pair_score_cache(self.score_cache_bytes, url),
+            score_cache=cache_settings(self.score_cache_bytes, self.score_cache_url, "fp32"),
         )
         self._hold = EncoderHold(encoder)
         return encoder

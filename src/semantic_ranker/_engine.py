@@ -26,6 +26,7 @@ from semantic_ranker.cascade.selection import CascadeSettings, cascade_of
 from semantic_ranker.conversion.first_load import with_graphs
 from semantic_ranker.errors import InvalidInputError, ScoreCountError
 from semantic_ranker.model_folder import SEGMENT_HEAD, ModelFolder, resolve
+from semantic_ranker.segments.store import state_of
 from semantic_ranker.tokenization import EncodedPair, PairTokenizer, pad
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def open_engine(options: Options) -> Engine | SegmentEngine:
     path = resolve(options.model, options.stored)
     if not _in_torch(options):
         path = with_graphs(path, options.stored)
-    states = options.states and _state_of_states(options.states)
+    states = options.states and state_of(options.states)
     weights = options.precision, options.backend, options.device
     key = (_state_of(path), weights, options.max_length, options.cache_bytes, states)
     with _locks.setdefault(key, threading.Lock()):
@@ -248,13 +249,6 @@ def _state_of(folder: Path) -> tuple[Any, ...]:
     files = [folder / name for name in names] + sorted(folder.glob("*.onnx")) + sorted(folder.glob("onnx/*.onnx"))
     states = [(file.name, file.stat()) for file in files if file.is_file()]
     return (str(folder.resolve()), *((name, state.st_size, state.st_mtime_ns, state.st_ino) for name, state in states))
-
-
-def _state_of_states(states: str) -> tuple[Any, ...]:
-    """Return what a folder of passage states has: more of them, or those of another model, are opened anew."""
-    manifest = Path(states, "states.json")
-    written = manifest.stat().st_mtime_ns if manifest.is_file() else 0
-    return os.path.realpath(states), written, *sorted(shard.name for shard in Path(states).glob("shard-*"))
 
 
 def text_chunks(flat: Sequence[tuple[int, str]], max_characters: int) -> Iterator[list[tuple[int, str]]]:

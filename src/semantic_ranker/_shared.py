@@ -18,7 +18,6 @@ from semantic_ranker.errors import InvalidInputError
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-    from semantic_ranker.cache import TieredCache
     from semantic_ranker.config import CacheSettings
     from semantic_ranker.cross_encoder import CrossEncoder
     from semantic_ranker.embedder import Embedder
@@ -72,6 +71,7 @@ def shared_cross_encoder(
         ModuleNotFoundError: A URL is given, and the extra ``redis`` is not installed.
         ModelLoadError: The model cannot be opened.
     """
+    from semantic_ranker._shared_cache import shared_cache
     from semantic_ranker.cross_encoder import CrossEncoder
 
     key = (model, _last_written(model), precision, max_length, long_text, other_languages, states, mode, score_cache)
@@ -86,32 +86,12 @@ def shared_cross_encoder(
                 other_languages=other_languages,
                 states=states,
                 mode=mode,
-                score_cache=None if score_cache is None else _cache_of(score_cache),
+                score_cache=None if score_cache is None else shared_cache(score_cache),
             )
             _open[key] = encoder
         if not _recent or _recent[0] is not encoder:
             _recent.append(encoder)
     return encoder
-
-
-def pair_score_cache(memory_bytes: int, url: str | None) -> CacheSettings | None:
-    """Return the settings of a cache of pair scores, which must keep numbers exactly; None where none is asked for.
-
-    Args:
-        memory_bytes: What scores kept in this process may take; 0 keeps none here.
-        url: Of a Redis that keeps scores for other processes too.
-    """
-    if not memory_bytes and url is None:
-        return None
-    from semantic_ranker.config import CacheSettings
-
-    return CacheSettings(url=url, codec="fp32", memory_bytes=memory_bytes)
-
-
-def _cache_of(settings: CacheSettings) -> TieredCache:
-    from semantic_ranker._shared_cache import shared_cache
-
-    return shared_cache(settings)
 
 
 class EncoderHold:

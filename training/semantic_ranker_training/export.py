@@ -103,14 +103,17 @@ class _Work:
 
     def sides_alone(self, options: ExportOptions) -> bool:
         """Whether the folder gets the graphs of one side only, so that those of whole pairs need not be made."""
+        alone = options.segments == "only" and set(self.precisions) <= set(SEGMENT_WEIGHTS)
+        return alone and self._two_sided() is not None
+
+    def _two_sided(self) -> InteractionCrossEncoder | None:
+        """Return the model where it encodes each side alone."""
         model = self.origin.backend.model
-        segments = isinstance(model, InteractionCrossEncoder) and has_segments(model)
-        return segments and options.segments == "only" and set(self.precisions) <= set(SEGMENT_WEIGHTS)
+        return model if isinstance(model, InteractionCrossEncoder) and has_segments(model) else None
 
     def finish(self, pairs: Sequence[tuple[str, str]], options: ExportOptions) -> ExportReport:
-        segments = self._segments(pairs, options)
+        segments, scorers = self._segments(pairs, options)
         if segments is not None and self.sides_alone(options):
-            scorers = {kind: SegmentScorer(self.folder, kind) for kind in self._written(SEGMENT_WEIGHTS)}
             parity, variants = segments, self._variants(segments, scorers, SEGMENT_WEIGHTS, pairs)
         else:
             parity, variants = self._compare(pairs, options)
@@ -121,16 +124,17 @@ class _Work:
         sizes = {name: int(entry["bytes"]) for name, entry in file_entries(self.folder).items()}
         return report.sized(sizes)
 
-    def _segments(self, pairs: Sequence[tuple[str, str]], options: ExportOptions) -> ParityReport | None:
+    def _segments(
+        self, pairs: Sequence[tuple[str, str]], options: ExportOptions
+    ) -> tuple[ParityReport | None, dict[str, SegmentScorer]]:
         """Write the graphs of one side, where the model has them, and hold them to the same gate."""
-        model = self.origin.backend.model
-        if options.segments == "no" or not isinstance(model, InteractionCrossEncoder) or not has_segments(model):
-            return None
+        if options.segments == "no" or (model := self._two_sided()) is None:
+            return None, {}
         write_segments(model, self.folder, ["fp32", *self.precisions], options.calibration)
-        int8 = SegmentScorer(self.folder, "int8") if "int8" in self.precisions else None
-        exact = SegmentScorer(self.folder, "fp32")
+        scorers = {kind: SegmentScorer(self.folder, kind) for kind in self._written(SEGMENT_WEIGHTS)}
+        exact, int8 = scorers["fp32"], scorers.get("int8")
         found = measure_parity(pairs, self._tokenizer(), self.origin.backend, exact, int8, None)
-        return found.check(options.thresholds)
+        return found.check(options.thresholds), scorers
 
     def _remove_unwanted(self, options: ExportOptions) -> None:
         unwanted = [] if "fp32" in self.precisions else [GRAPHS["fp32"], WEIGHTS, SEGMENT_WEIGHTS["fp32"]]

@@ -227,6 +227,13 @@ class PassageStore:
             self._where[key] = (number, row)
 
 
+def state_of(path: StrPath) -> tuple[Any, ...]:
+    """Return which states a folder has: more of them, or those of another model, are other ones."""
+    manifest = Path(path, MANIFEST)
+    written = manifest.stat().st_mtime_ns if manifest.is_file() else 0
+    return os.path.realpath(path), written, *sorted(shard.name for shard in Path(path).glob("shard-*"))
+
+
 def _arrays(texts: Sequence[tuple[bytes, Windows]]) -> dict[str, NDArray[Any]]:
     passages = [passage for _, windows in texts for passage in windows]
     spans = [passage.span or (_NO_SPAN, _NO_SPAN) for passage in passages]
