@@ -6,18 +6,30 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from semantic_ranker._files import write_atomically
 from semantic_ranker.context import Context, build_context
 from semantic_ranker.documents.tokens import estimate_tokens
-from semantic_ranker.errors import InvalidInputError, ModelLoadError, StorageError
+from semantic_ranker.errors import InvalidInputError, ModelLoadError
 from semantic_ranker.indexes import Passage, PassageIndex
 from semantic_ranker.indexes.filters import Where
+from semantic_ranker.pipeline_settings import (
+    BUNDLED,
+    KIND,
+    SETTINGS,
+    Model,
+    embedder_of,
+    name_of,
+    named,
+    read_settings,
+    reranker_of,
+    reranker_with_states,
+)
 from semantic_ranker.retrieval import Fusion, Retrieval, TwoStageRetriever
 
 if TYPE_CHECKING:
@@ -27,16 +39,12 @@ if TYPE_CHECKING:
     from semantic_ranker.indexes.ingest import Ingested
     from semantic_ranker.indexes.store import VectorStore
 
+__all__ = ["BUNDLED", "RAGPipeline"]
+
 logger = logging.getLogger(__name__)
 
-BUNDLED = "bundled"
-"""Names the models that come with the package."""
-
-Model: TypeAlias = "str | os.PathLike[str]"
-_SETTINGS = "pipeline.json"
 _INDEX = "index"
 _STATES = "states"
-_KIND = "semantic-ranker-pipeline"
 _PERCENTILES = (50, 95, 99)
 
 
@@ -80,20 +88,29 @@ class RAGPipeline:
         deadline_s: float | None = None,
         precompute: bool = False,
     ) -> None:
-        if precompute and reranker_model is None:
-            raise InvalidInputError("Expected a reranker_model where precompute=True, got None.")
-        self.precompute = precompute
-        index = PassageIndex(_embedder(retriever_model), store=store, language=language)
-        self._names = {"retriever_model": _name(retriever_model), "reranker_model": _name(reranker_model)}
+        index = PassageIndex(embedder_of(retriever_model), store=store, language=language)
+        self._names = {"retriever_model": name_of(retriever_model), "reranker_model": name_of(reranker_model)}
         self.retriever = TwoStageRetriever(
             index,
-            _reranker(reranker_model),
+            reranker_of(reranker_model),
             k=top_k_retrieval,
             top_n=top_k_rerank,
             fusion=fusion,
             deadline_s=deadline_s,
         )
         self._index = index
+        self.precompute = precompute
+
+    @property
+    def precompute(self) -> bool:
+        """Whether `save` keeps the reranker's states of all passages; needs a reranker."""
+        return self._precompute
+
+    @precompute.setter
+    def precompute(self, wanted: bool) -> None:
+        if wanted and self.retriever.reranker is None:
+            raise InvalidInputError("Expected a reranker where precompute is wanted, got none.")
+        self._precompute = wanted
 
     @property
     def index(self) -> PassageIndex:
@@ -274,7 +291,7 @@ class RAGPipeline:
         self._index.save(Path(path) / _INDEX)
         content = {
             "schema_version": 1,
-            "kind": _KIND,
+            "kind": KIND,
             **self._names,
             "top_k_retrieval": self.retriever.k,
             "top_k_rerank": self.retriever.top_n,
@@ -282,7 +299,7 @@ class RAGPipeline:
             "deadline_s": self.retriever.deadline_s,
             "precompute": self.precompute,
         }
-        write_atomically(Path(path) / _SETTINGS, json.dumps(content, indent=1) + "\n")
+        write_atomically(Path(path) / SETTINGS, json.dumps(content, indent=1) + "\n")
         if self.precompute and self.retriever.reranker is not None:
             self._write_states(self.retriever.reranker, Path(path) / _STATES)
 
@@ -295,7 +312,7 @@ class RAGPipeline:
             shutil.rmtree(path, ignore_errors=True)
             reranker.precompute(texts, path, prune=True)
         if name := self._names["reranker_model"]:
-            self.retriever.reranker = _with_states(name, path)
+            self.retriever.reranker = reranker_with_states(name, path)
 
     @classmethod
     def load(
@@ -321,23 +338,24 @@ class RAGPipeline:
             SpaceMismatchError: It was built with another embedder.
             InvalidInputError: A model was given as an object, and is not given now.
         """
-        settings = _read(Path(path) / _SETTINGS)
-        embedder = _embedder(retriever_model if retriever_model is not None else _named(settings, "retriever_model"))
+        settings = read_settings(Path(path) / SETTINGS)
+        embedder = embedder_of(retriever_model if retriever_model is not None else named(settings, "retriever_model"))
         ranker = reranker_model
         if ranker is None and settings["reranker_model"] != "":
-            ranker = _named(settings, "reranker_model")
+            ranker = named(settings, "reranker_model")
+        precompute = settings.get("precompute") is True
         pipeline = cls.__new__(cls)
         pipeline._index = PassageIndex.open(Path(path) / _INDEX, embedder=embedder, store=store, read_only=read_only)
-        pipeline.precompute = settings.get("precompute") is True
         pipeline._names = {name: settings[name] for name in ("retriever_model", "reranker_model")}
         pipeline.retriever = TwoStageRetriever(
             pipeline._index,
-            _with_states(ranker, Path(path) / _STATES) if pipeline.precompute else _reranker(ranker),
+            reranker_with_states(ranker, Path(path) / _STATES) if precompute else reranker_of(ranker),
             k=settings["top_k_retrieval"],
             top_n=settings["top_k_rerank"],
             fusion=settings["fusion"],
             deadline_s=settings["deadline_s"],
         )
+        pipeline.precompute = precompute
         return pipeline
 
     def _shown(self, found: Sequence[Retrieval], scores: bool) -> list[list[dict[str, Any]]]:
@@ -358,64 +376,3 @@ class RAGPipeline:
             ]
             for retrieval in found
         ]
-
-
-def _embedder(model: Any) -> IndexEmbedder:
-    from semantic_ranker.embedder import Embedder
-
-    if isinstance(model, (str, os.PathLike)):
-        return Embedder(None if model == BUNDLED else model)
-    if not hasattr(model, "embed_queries"):
-        raise InvalidInputError(f"Expected a name, folder or embedder as retriever_model, got {type(model).__name__}.")
-    return model  # type: ignore[no-any-return]
-
-
-def _reranker(model: Any) -> CrossEncoder | None:
-    from semantic_ranker.cross_encoder import CrossEncoder
-
-    if model is None or isinstance(model, CrossEncoder):
-        return model
-    if not isinstance(model, (str, os.PathLike)):
-        raise InvalidInputError(f"Expected a folder or CrossEncoder as reranker_model, got {type(model).__name__}.")
-    return CrossEncoder(None if model == BUNDLED else model)
-
-
-def _with_states(model: Any, path: Path) -> CrossEncoder | None:
-    """Return the reranker with the states of the passages; without them where they are absent or not its own."""
-    from semantic_ranker.cross_encoder import CrossEncoder
-
-    if model is None or isinstance(model, CrossEncoder) or not path.is_dir():
-        return _reranker(model)
-    encoder = CrossEncoder(None if model == BUNDLED else model, states=path)
-    try:
-        encoder.model_name  # noqa: B018 (opens it)
-    except ModelLoadError as error:
-        logger.warning("Ranking without the states of the passages: %s Index the documents again.", error)
-        return _reranker(model)
-    return encoder
-
-
-def _name(model: Any) -> str | None:
-    """Return what names a model in the settings: empty for none, None for an object that no name opens again."""
-    if model is None:
-        return ""
-    return os.fspath(model) if isinstance(model, (str, os.PathLike)) else None
-
-
-def _named(settings: Mapping[str, Any], name: str) -> str:
-    if not (found := settings[name]):
-        raise InvalidInputError(f"Expected {name}= to open this pipeline, got none: it was saved with an object.")
-    return str(found)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    wanted = {"retriever_model", "reranker_model", "top_k_retrieval", "top_k_rerank", "fusion", "deadline_s"}
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise StorageError(f"Cannot read the pipeline in {str(path.parent)!r}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise StorageError(f"Cannot read the pipeline in {str(path.parent)!r}: {path.name} is not JSON.") from error
-    if not isinstance(content, dict) or content.get("kind") != _KIND or not wanted <= set(content):
-        raise StorageError(f"Expected the settings of a pipeline in {str(path)!r}, got something else.")
-    return content

@@ -197,6 +197,14 @@ def test_states_of_passages_are_kept_beside_the_index(tmp_path, encoded):
     assert CrossEncoder().precompute([], path / "states") == 2, "nothing is left of the old one"
 
 
+def test_states_need_a_reranker():
+    with pytest.raises(InvalidInputError, match="reranker"):
+        RAGPipeline(FakeEmbedder(), None, precompute=True)
+    pipeline = RAGPipeline(FakeEmbedder(), None)
+    with pytest.raises(InvalidInputError, match="reranker"):
+        pipeline.precompute = True
+
+
 def test_states_of_another_model_are_made_again(tmp_path, encoded, caplog):
     pipeline = RAGPipeline(FakeEmbedder(), precompute=True)
     pipeline.index_documents(TEXTS)
