@@ -10,6 +10,8 @@ from scipy.stats import kendalltau
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker.backends.interaction import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.conversion.graph_builder import GraphBuilder, four_bit_codes
+from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.segments.engine import SegmentBackend
 from semantic_ranker.segments.head import InteractionHead
 from semantic_ranker.segments.states import EncodedPassage, EncodedQuery
@@ -106,6 +108,45 @@ def test_int8_keeps_the_order(model, pairs, folder):
     expected, found = logits_of_torch(model, *pairs), logits_of_segments(folder, "int8", *pairs)
     assert kendalltau(expected, found).statistic > 0.8
     np.testing.assert_allclose(found, expected, atol=0.5)
+
+
+def test_word_embeddings_of_four_bits_keep_the_order_in_half_the_space(model, pairs, tmp_path):
+    (tmp_path / "onnx").mkdir()
+    write_segments(model, tmp_path, ["int8"], embedding_bits=4)
+    expected, found = logits_of_torch(model, *pairs), logits_of_segments(tmp_path, "int8", *pairs)
+    assert kendalltau(expected, found).statistic > 0.8
+    sizes = [len(segment_graph(model, int8=True, embedding_bits=bits)) for bits in (8, 4)]
+    # A byte a number and 4 a row, against half a byte and 2 for each block of 32.
+    saved = VOCABULARY * (64 + 4 - 32 - 2 * 2)
+    assert sizes[0] - sizes[1] == pytest.approx(saved, abs=800)
+
+
+def test_a_table_of_four_bits_is_looked_up_as_it_was_rounded():
+    random = np.random.default_rng(0)
+    table = random.normal(0, 0.05, (50, 96)).astype(np.float32)
+    table[3], table[7, 40] = 0.0, 3.0
+    codes, steps = four_bit_codes(table)
+    rounded = (codes.reshape(50, 3, 32) * steps[..., None]).reshape(50, 96)
+    assert codes.min() >= -8
+    assert codes.max() <= 7
+    relative = ((rounded - table) ** 2).sum(1)[8:] / (table**2).sum(1)[8:]
+    assert relative.max() < 0.02
+    # One outlier costs its own block only.
+    assert not rounded[3].any()
+    np.testing.assert_allclose(rounded[7, 64:], table[7, 64:], atol=0.02)
+    graph = GraphBuilder(int8=True)
+    graph.add("Identity", [graph.lookup(table, "input_ids", bits=4)], name="found")
+    file = graph.model("lookup", {"input_ids": ("rows", "length")}, {"found": ("rows", "length", 96)})
+    ids = np.array([[0, 3, 7], [49, 7, 1]])
+    (found,) = onnxruntime.InferenceSession(file).run(None, {"input_ids": ids})
+    np.testing.assert_array_equal(found, rounded[ids])
+
+
+def test_four_bits_need_whole_blocks():
+    with pytest.raises(InvalidInputError, match="multiple of 32"):
+        four_bit_codes(np.zeros((2, 48), np.float32))
+    with pytest.raises(InvalidInputError, match="embedding_bits"):
+        ExportOptions(embedding_bits=2)
 
 
 def test_rows_of_one_length_can_share_a_run(model):

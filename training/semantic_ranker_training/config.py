@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from semantic_ranker.errors import InvalidInputError
 
@@ -121,7 +121,7 @@ class Recipe:
 
 
 def read_recipe(kind: type[_AnyRecipe], path: str | Path, overrides: Sequence[str] = ()) -> _AnyRecipe:
-    """Read a recipe of any kind that has ``sources``; see `Recipe.from_toml`.
+    """Read a recipe of any kind, with or without ``sources``; see `Recipe.from_toml`.
 
     Args:
         kind: Dataclass to build.
@@ -150,8 +150,9 @@ def recipe_of_values(kind: type[_AnyRecipe], values: Mapping[str, Any]) -> _AnyR
         InvalidInputError: An unknown key (with the nearest known one) or a missing one.
     """
     given = dict(values)
-    sources = tuple(_build(SourceConfig, source) for source in given.pop("sources", []))
-    recipe: _AnyRecipe = _build(kind, {**given, "sources": sources})
+    if any(entry.name == "sources" for entry in fields(cast("Any", kind))):
+        given["sources"] = tuple(_build(SourceConfig, source) for source in given.get("sources", []))
+    recipe: _AnyRecipe = _build(kind, given)
     return recipe
 
 

@@ -1,4 +1,4 @@
-"""Turns a finished run into the bundled model: export, card with the measured figures, INT8 only.
+"""Turns a finished run into a bundled model: export, card with the measured figures, INT8 only.
 
 python -m semantic_ranker_training.release runs/reranker-en OUT [--quality quality.json] [--precisions int8]
 """
@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.export import ExportOptions, export_model
 from semantic_ranker_training.known_base import of_base
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
+from semantic_ranker_training.states import RaggedStates
 from semantic_ranker_training.train import base_folder
 
 _LICENSES = {
@@ -33,10 +35,38 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
     """Describe a run for the card and the manifest.
 
     Args:
-        run: Content of the run's ``training.json``.
+        run: Content of the run's ``training.json``, of `train` or of `shallow`.
         quality: Content of ``benchmarks/results/quality.json``, or None.
         version: Version of the weights.
     """
+    if "teacher" not in run:
+        return _head_run(run, quality, version)
+    teacher, recipe, texts = run["teacher"], run["recipe"], run["texts"]
+    known = _head_run({**run, **teacher}, quality, version)
+    layers = ", ".join(str(layer + 1) for layer in recipe["layers"])
+    own = DataSource(
+        name="question answering and package descriptions",
+        license=f"{_QA_LICENSE}, CC BY 4.0; free, per package",
+        use=f"{texts['passages']} passages and {texts['queries']} queries, each text alone",
+    )
+    return replace(
+        known,
+        name=recipe["name"],
+        description=(
+            f"A smaller and faster English reranker for CPUs: {len(recipe['layers'])} layers that give nearly the "
+            f"states of all layers of {teacher['recipe']['name']}, and its head."
+        ),
+        recipe=(
+            f"{recipe['steps']} steps over single texts, without labels: layers {layers} of the teacher, trained to "
+            "give its projected token states and pooled states (1 - cosine), and its similarities between texts. "
+            f"Embeddings and head are the teacher's. The teacher: {known.recipe}"
+        ),
+        data=(own, *known.data),
+        training={key: run[key] for key in ("recipe", "teacher", "texts", "held_out", "versions")},
+    )
+
+
+def _head_run(run: dict[str, Any], quality: dict[str, Any] | None, version: str) -> ModelMetadata:
     recipe = run["recipe"]
     data = tuple(
         DataSource(
@@ -95,10 +125,8 @@ def calibration_ids(states: Path, *, passages: int = 40, queries: int = 15) -> l
     generator, found = np.random.default_rng(0), []
     for count, kind in ((passages, "passages"), (queries, "queries")):
         for file in sorted(states.glob(f"*.{kind}.npz")):
-            with np.load(file) as kept:
-                ids, offsets = kept["ids"], kept["offsets"]
-            for row in generator.permutation(len(offsets) - 1)[:count]:
-                found.append(ids[offsets[row] : offsets[row + 1]].tolist())
+            texts = RaggedStates.ids_of(file)
+            found += [texts[row] for row in generator.permutation(len(texts))[:count]]
     return found
 
 
@@ -127,11 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quality", type=Path, help="results of benchmarks/quality.py, for the card")
     parser.add_argument("--precisions", nargs="+", default=["int8"], choices=["int8", "fp32"])
     parser.add_argument("--version", default="0.1.0", help="version of the weights")
+    parser.add_argument("--embedding-bits", type=int, choices=[4, 8], default=8, help="of the word embeddings in int8")
     options = parser.parse_args(arguments)
     try:
         run = _read(options.run / "training.json")
         metadata = metadata_of(run, _read(options.quality) if options.quality else None, options.version)
-        tokenizer = base_folder(run["recipe"]["base"]) / "tokenizer.json"
+        taught_by = run.get("teacher", run)["recipe"]
+        tokenizer = base_folder(taught_by["base"]) / "tokenizer.json"
+        states = Path(run["recipe"]["teacher"] if "teacher" in run else options.run) / "states"
         report = export_model(
             options.run / "model",
             options.out,
@@ -140,7 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tokenizer=tokenizer,
             overwrite=True,
             # Two graphs of the same weights would not fit the wheel.
-            options=ExportOptions(segments="only", calibration=calibration_ids(options.run / "states")),
+            options=ExportOptions(
+                segments="only", calibration=calibration_ids(states), embedding_bits=options.embedding_bits
+            ),
         )
     except SemanticRankerError as error:
         parser.exit(2, f"error: {error}\n")

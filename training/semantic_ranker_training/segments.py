@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -31,6 +31,7 @@ def write_segments(
     folder: Path,
     precisions: Sequence[str],
     calibration: Sequence[Sequence[int]] = (),
+    embedding_bits: Literal[4, 8] = 8,
 ) -> None:
     """Write the head and the segment graphs of a model without joint layers into a model folder.
 
@@ -39,11 +40,14 @@ def write_segments(
         folder: Has a folder ``onnx``.
         precisions: Out of ``fp32`` and ``int8``; others have no segment graph.
         calibration: As for `segment_graph`.
+        embedding_bits: As for `segment_graph`.
     """
     write_head(model.head, folder / SEGMENT_HEAD)
     for precision in precisions:
         if precision in SEGMENT_WEIGHTS:
-            graph = segment_graph(model, int8=precision == "int8", calibration=calibration)
+            graph = segment_graph(
+                model, int8=precision == "int8", calibration=calibration, embedding_bits=embedding_bits
+            )
             (folder / SEGMENT_WEIGHTS[precision]).write_bytes(graph)
 
 

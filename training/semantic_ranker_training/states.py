@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,13 @@ class RaggedStates:
         with np.load(path) as content:
             return cls(content["ids"], content["offsets"], content["states"], content["pooled"])
 
+    @staticmethod
+    def ids_of(path: Path) -> list[list[int]]:
+        """Read the token ids alone of what `save` wrote, text by text."""
+        with np.load(path) as content:
+            ids, offsets = content["ids"], content["offsets"]
+        return [ids[start:end].tolist() for start, end in itertools.pairwise(offsets)]
+
     def batch(self, rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Return ids, int64, mask, float32, both (batch, longest), and states, float32 (batch, longest, hidden)."""
         lengths = [int(self.offsets[row + 1] - self.offsets[row]) for row in rows]
@@ -90,7 +98,7 @@ def encode_states(
             while end < len(order) and (end + 1 - start) * lengths[order[end]] <= tokens_per_batch:
                 end += 1
             rows = order[start:end]
-            ids, mask = _padded([token_ids[row] for row in rows])
+            ids, mask = padded([token_ids[row] for row in rows])
             output = encode(ids, mask)
             if states is None or pooled is None:
                 states = np.zeros((offsets[-1], output.shape[-1]), np.float16)
@@ -106,7 +114,8 @@ def encode_states(
     return RaggedStates(flat, offsets, states, pooled)
 
 
-def _padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+def padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids and mask, int64 (batch, longest), of texts of any lengths."""
     longest = max(len(ids) for ids in token_ids)
     ids = torch.zeros(len(token_ids), longest, dtype=torch.long)
     mask = torch.zeros_like(ids)

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.calibration import fit_platt
-from semantic_ranker_training.config import Recipe, SourceConfig
+from semantic_ranker_training.config import Recipe, SourceConfig, recipe_of_values
 from semantic_ranker_training.distill import GroupBatch, HeadTraining, train_head
 from semantic_ranker_training.mining import EncodedSource, Groups, mine
 from semantic_ranker_training.pairs import PairSource, load_source
@@ -32,6 +32,8 @@ from semantic_ranker_training.terms import match_ids, term_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from semantic_ranker.backends.interaction import InteractionHead
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,14 @@ def base_folder(base: str) -> Path:
     return folder
 
 
+def bare_tokenizer(folder: Path) -> Tokenizer:
+    """Open a folder's ``tokenizer.json``, without truncation and padding."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 class RerankerRun:
     """One training run, kept in one folder.
 
@@ -70,27 +80,22 @@ class RerankerRun:
     def __init__(self, recipe: Recipe, data: Path, folder: Path) -> None:
         self.recipe, self.data, self.folder = recipe, data, folder
         folder.mkdir(parents=True, exist_ok=True)
-        _claim(folder / "recipe.json", recipe)
+        claim(folder / "recipe.json", recipe.to_dict())
         self.base = base_folder(recipe.base)
-        self.tokenizer = Tokenizer.from_file(str(self.base / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
+        self.tokenizer = bare_tokenizer(self.base)
         self.model = InteractionCrossEncoder.from_bi_encoder(self.base, joint_layers=recipe.joint_layers)
 
     def run(self) -> Path:
         """Do all steps that are not done yet and return the folder of the trained weights."""
-        sources = [self._encoded(config) for config in self.recipe.sources]
-        passages = [passage for source in sources for passage in source.pairs.passages]
-        self.model.head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, passages)))
-        self.model.head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer)))
+        sources = self.sources()
         groups = [self._mined(source) for source in sources]
-        held_out = [_every(group, held_out=True) for group in groups]
+        held_out = [every_tenth(group, held_out=True) for group in groups]
         before = self._accuracy(sources, held_out)
         history = train_head(
-            self.model, sources, [_every(g, held_out=False) for g in groups], self.recipe, self.folder / "trainer"
+            self.model, sources, [every_tenth(g, held_out=False) for g in groups], self.recipe, self.folder / "trainer"
         )
         after = self._accuracy(sources, held_out)
-        scale, bias = self._calibrate(sources, held_out)
+        scale, bias = _platt(np.concatenate(_logits(self.model.head, sources, held_out, self.recipe)))
         target = self.folder / "model"
         self.model.save(target)
         _write_json(
@@ -107,6 +112,14 @@ class RerankerRun:
             },
         )
         return target
+
+    def sources(self) -> list[EncodedSource]:
+        """Return the encoded sources, and set the model's stored term weights to theirs."""
+        sources = [self._encoded(config) for config in self.recipe.sources]
+        passages = [passage for source in sources for passage in source.pairs.passages]
+        self.model.head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, passages)))
+        self.model.head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer)))
+        return sources
 
     def _encoded(self, config: SourceConfig) -> EncodedSource:
         pairs = load_source(config, self.data, self.recipe.seed)
@@ -147,45 +160,77 @@ class RerankerRun:
             mine(source, self.recipe).save(path)
         return Groups.load(path)
 
-    def _logits(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> list[NDArray[np.float32]]:
-        module = HeadTraining(self.model.head, sources, self.recipe).eval()
-        found = []
-        with torch.inference_mode():
-            for place, group in enumerate(groups):
-                rows = [
-                    module.logits(
-                        GroupBatch(
-                            place, group.query[i : i + 8].tolist(), group.passage[i : i + 8].tolist(), torch.empty(0)
-                        )
-                    ).numpy()
-                    for i in range(0, len(group.query), 8)
-                ]
-                found.append(np.concatenate(rows))
-        return found
-
     def _accuracy(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> dict[str, float]:
         """Share of held-out groups whose positive is ranked first: a check of the run, not a figure to quote."""
-        logits = self._logits(sources, groups)
+        logits = _logits(self.model.head, sources, groups, self.recipe)
         return {
             source.pairs.name: round(float((scores.argmax(1) == 0).mean()), 4)
             for source, scores in zip(sources, logits, strict=True)
         }
 
-    def _calibrate(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> tuple[float, float]:
-        logits = np.concatenate(self._logits(sources, groups))
-        relevant = np.zeros(logits.shape, dtype=bool)
-        relevant[:, 0] = True
-        return fit_platt(logits.reshape(-1), relevant.reshape(-1))
+
+def _logits(
+    head: InteractionHead, sources: Sequence[EncodedSource], groups: Sequence[Groups], recipe: Recipe
+) -> list[NDArray[np.float32]]:
+    module = HeadTraining(head, sources, recipe).eval()
+    found = []
+    with torch.inference_mode():
+        for place, group in enumerate(groups):
+            rows = [
+                module.logits(
+                    GroupBatch(
+                        place, group.query[i : i + 8].tolist(), group.passage[i : i + 8].tolist(), torch.empty(0)
+                    )
+                ).numpy()
+                for i in range(0, len(group.query), 8)
+            ]
+            found.append(np.concatenate(rows))
+    return found
 
 
-def _every(groups: Groups, *, held_out: bool) -> Groups:
+def _platt(logits: NDArray[np.float32]) -> tuple[float, float]:
+    relevant = np.zeros(logits.shape, dtype=bool)
+    relevant[:, 0] = True
+    return fit_platt(logits.reshape(-1), relevant.reshape(-1))
+
+
+def calibrate(model: InteractionCrossEncoder, folder: Path) -> tuple[float, float]:
+    """Return scale and bias of another model for the groups that a finished run held out.
+
+    Args:
+        model: With the tokenizer of the run's base; its encoder may be another.
+        folder: Of the run, with its groups and the ids of their texts.
+    """
+    recipe = recipe_of_values(Recipe, json.loads((folder / "recipe.json").read_text(encoding="utf-8")))
+    sources, groups = [], []
+    for path in sorted((folder / "groups").glob("*.npz")):
+        name = path.stem
+        queries, passages = (
+            encode_states(
+                RaggedStates.ids_of(folder / "states" / f"{name}.{side}.npz"),
+                split_states(model),
+                label=f"{name} {side}",
+            )
+            for side in ("queries", "passages")
+        )
+        sources.append(EncodedSource(PairSource(name, [], [], []), queries, passages, None, None))
+        groups.append(every_tenth(Groups.load(path), held_out=True))
+    return _platt(np.concatenate(_logits(model.head, sources, groups, recipe)))
+
+
+def every_tenth(groups: Groups, *, held_out: bool) -> Groups:
+    """Return the tenth of the groups that is held out, or the others."""
     # Passages are shared between the two parts; the part held out checks the run and calibrates, nothing more.
     chosen = (np.arange(len(groups.query)) % _HELD_OUT_EVERY == _HELD_OUT_EVERY - 1) == held_out
     return Groups(groups.query[chosen], groups.passage[chosen], groups.teacher[chosen])
 
 
-def _claim(path: Path, recipe: Recipe) -> None:
-    content = recipe.to_dict()
+def claim(path: Path, content: dict[str, Any]) -> None:
+    """Write a recipe into a run's folder.
+
+    Raises:
+        InvalidInputError: The folder holds a run of another recipe.
+    """
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != content:
         raise InvalidInputError(
             f"{path.parent} holds a run of another recipe: give another --out, or remove the folder."

@@ -17,12 +17,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FLOAT: Final = 1
+UINT8: Final = 2
 INT8: Final = 3
 INT32: Final = 6
 INT64: Final = 7
 BOOL: Final = 9
+FLOAT16: Final = 10
 """Element types of ``TensorProto.DataType``."""
-_TYPES = {np.dtype(np.float32): FLOAT, np.dtype(np.int8): INT8, np.dtype(np.int32): INT32, np.dtype(np.int64): INT64}
+_TYPES = {
+    np.dtype(np.float32): FLOAT,
+    np.dtype(np.uint8): UINT8,
+    np.dtype(np.int8): INT8,
+    np.dtype(np.int32): INT32,
+    np.dtype(np.int64): INT64,
+    np.dtype(np.float16): FLOAT16,
+}
 _ATTRIBUTE_FLOAT, _ATTRIBUTE_INT = 1, 2
 _VARINT, _BYTES, _FIXED32 = 0, 2, 5
 Shape = Sequence[str | int]
@@ -46,7 +55,7 @@ def node(
 
 
 def tensor(value: NDArray[np.generic], name: str) -> list[bytes]:
-    """Return a ``TensorProto`` of float32, int8, int32 or int64, in pieces: a table must not be copied to be written.
+    """Return a ``TensorProto`` of a float or integer type above, in pieces: a table must not be copied to be written.
 
     Raises:
         KeyError: It is of another type.
