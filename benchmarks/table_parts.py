@@ -15,6 +15,10 @@ def read(name: str) -> dict[str, Any]:
     return content
 
 
+def has(name: str) -> bool:
+    return (RESULTS / f"{name}.json").is_file()
+
+
 def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])

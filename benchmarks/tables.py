@@ -1,4 +1,4 @@
-"""Puts the measured figures into README and docs, between their markers, and draws the plot beside them.
+"""Puts the measured figures into README and docs, between their markers, and draws the plots beside them.
 
 python benchmarks/tables.py          # rewrite
 python benchmarks/tables.py --check  # exit 1 if a page is not what the results say
@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from choice import choice, costs, memory, rerankers
+from pareto import pareto
+from pareto import plot as plot_pareto
 from pipeline_tables import others, stages, types
+from reliability_tables import reliability
 from speed_tables import cascade, latency, profile, speed
 from table_parts import RESULTS, read, rows
 from tune_tables import tuned
@@ -209,7 +212,7 @@ def cached() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"quality": lambda: table(read("quality")), "speed": speed},
     "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
-    "docs/models.md": {"rerankers": rerankers, "choice": choice},
+    "docs/models.md": {"rerankers": rerankers, "pareto": pareto, "reliability": reliability, "choice": choice},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
@@ -238,7 +241,8 @@ def main() -> int:
     for path, text in pages.items():
         path.write_text(text, encoding="utf-8")
     plot(read("quality"), RESULTS / "quality.svg")
-    print(", ".join(BLOCKS), "and benchmarks/results/quality.svg are up to date")
+    plot_pareto(RESULTS / "pareto.svg")
+    print(", ".join(BLOCKS), "and the plots of quality and time in benchmarks/results are up to date")
     return 0
 
 
