@@ -195,15 +195,15 @@ class ShallowRun:
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.learning_rate * rate
                 tokens, pooled, geometry = self._losses(next(rows))
-                loss = tokens + pooled + _GEOMETRY * geometry
+                loss, shown = tokens + pooled + _GEOMETRY * geometry, (float(tokens.detach()), float(pooled.detach()))
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(trained, 1.0)
                 optimizer.step()
                 bar.update()
-                bar.set_postfix(tokens=f"{float(tokens.detach()):.3f}", pooled=f"{float(pooled.detach()):.3f}")
+                bar.set_postfix(tokens=f"{shown[0]:.3f}", pooled=f"{shown[1]:.3f}")
                 if (step + 1) % every == 0 or step + 1 == recipe.steps:
-                    logger.info("step %d: tokens %.4f, pooled %.4f", step + 1, float(tokens.detach()), float(pooled.detach()))
+                    logger.info("step %d: tokens %.4f, pooled %.4f", step + 1, *shown)
                     temporary = checkpoint.with_suffix(".tmp")
                     states = {"model": self.student.state_dict(), "optimizer": optimizer.state_dict()}
                     torch.save({**states, "step": step + 1}, temporary)

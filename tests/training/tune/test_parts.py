@@ -1,5 +1,7 @@
 """Small parts: options, languages, links, stages, the verdict."""
 
+import time
+
 import pytest
 
 from semantic_ranker.errors import InvalidInputError
@@ -94,6 +96,11 @@ def test_a_stage_is_made_once_for_the_same_inputs_and_goes_on_after_a_kill(tmp_p
     assert WorkFolder(tmp_path).stage("s", 1, lambda folder: seen.append((folder / "part").exists()) or 7) == 7
     work = WorkFolder(tmp_path)
     assert work.stage("s", 1, lambda _: pytest.fail("made again")) == 7
+    assert work.stage("t", 1, lambda _: time.sleep(0.2)) is None
+    assert 0 <= work.seconds["s"] < 0.2 <= work.seconds["t"]
+    again = WorkFolder(tmp_path)
+    assert again.stage("t", 1, lambda _: pytest.fail("made again")) is None
+    assert again.seconds == {"t": work.seconds["t"]}
     assert work.stage("s", 2, lambda folder: seen.append((folder / "part").exists()) or 8) == 8
     assert seen == [True, False]
 

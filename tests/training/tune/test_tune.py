@@ -54,6 +54,9 @@ def _check_model(folder, result):
     ]  # fmt: skip
     assert content["split"]["tested"]["heading"] >= 8
     assert content["verdict"]["exit_status"] == result.status
+    # "fit" was made by a process that was killed later.
+    assert content["stages"]["fit"] > 0
+    assert {"plan", "mine", "export", "rank-held-out-tuned"} <= content["stages"].keys()
     assert next(iter(content["guards"].values()))["queries"] == 24
     page = (folder / "tune.html").read_text()
     assert content["verdict"]["words"].split(":")[0] in page

@@ -43,6 +43,7 @@ class Made:
         export: Size, precision and parity of the model folder.
         gains: What each ingredient was worth.
         proof: The figures.
+        stages: Seconds of each stage, those of a run that was killed too.
         seconds: Of this run.
     """
 
@@ -57,6 +58,7 @@ class Made:
     export: Mapping[str, Any]
     gains: Mapping[str, Any]
     proof: Proof
+    stages: Mapping[str, float]
     seconds: float
 
     def content(self) -> dict[str, Any]:
@@ -91,6 +93,7 @@ class Made:
             "export": dict(self.export),
             "gains": dict(self.gains),
             "notes": [*data.notes, *self.given.notes, *limits_of(self.base, data)],
+            "stages": dict(self.stages),
             "seconds": round(self.seconds, 1),
             **self.proof.to_dict(),
         }

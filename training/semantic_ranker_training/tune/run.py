@@ -132,6 +132,7 @@ class _Tuning:
             export=facts,
             gains=gains,
             proof=proof,
+            stages=dict(self.work.seconds),
             seconds=time.monotonic() - self.started,
         )
         content = publish(made, model, self.work.path)

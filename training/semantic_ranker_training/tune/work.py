@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +29,13 @@ class WorkFolder:
         path: The folder.
         done: Stages that were made by this process, in order.
         kept: Stages that were there already.
+        seconds: What each took, also one that was made by a process before.
     """
 
     path: Path
     done: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def stage(self, name: str, inputs: Any, make: Callable[[Path], Any]) -> Any:
         """Return what a stage made, from the disk if its inputs are the same.
@@ -50,6 +53,7 @@ class WorkFolder:
         known = _read(record)
         if known.get("inputs") == key and known.get("finished"):
             self.kept.append(name)
+            self.seconds[name] = float(known.get("seconds", 0.0))
             return known["result"]
         if known.get("inputs") != key:
             record.unlink(missing_ok=True)
@@ -59,8 +63,11 @@ class WorkFolder:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"Cannot make {str(folder)!r}: {error.strerror}.") from error
+        started = time.monotonic()
         result = json.loads(json.dumps(make(folder), default=float))
-        write_atomically(record, json.dumps({"inputs": key, "finished": True, "result": result}))
+        self.seconds[name] = round(time.monotonic() - started, 1)
+        content = {"inputs": key, "finished": True, "result": result, "seconds": self.seconds[name]}
+        write_atomically(record, json.dumps(content))
         self.done.append(name)
         return result
 
