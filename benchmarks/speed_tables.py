@@ -63,7 +63,7 @@ def _line(name: str, part: dict[str, Any]) -> str:
     share = f"{part['share_of_limit']:.0%}" if "share_of_limit" in part else "-"
     cold = f"{part['cold_start_s']:.1f} s" if "cold_start_s" in part else "-"
     cells = [
-        f"**{name}**" if name.startswith(("ours", "bundled")) else name,
+        f"**{name}**" if name.startswith(("ours", "bundled", "tiny")) else name,
         f"{ms['100']['p50']:,.0f} / {ms['100']['p95']:,.0f} ms",
         f"{ms['20']['p50']:,.0f} ms",
         f"{part['pairs_per_s']:,.0f}",
