@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from semantic_ranker import BM25Index, CrossEncoder, evaluate
+from semantic_ranker import BM25Index, CrossEncoder, Embedder, evaluate
 from semantic_ranker._machine import default_threads
 from semantic_ranker.collections import Collection, load_beir
 from semantic_ranker.evaluation import interval, macro_compare, macro_interval
@@ -118,6 +118,48 @@ def _score(task: Task, encoder: CrossEncoder) -> Run:
     }
 
 
+def other(task: Task, folder: str) -> Run:
+    """Score the candidates with any model: a cross-encoder, or a bi-encoder by cosine."""
+    if not (Path(folder) / "modules.json").is_file():
+        with CrossEncoder(folder, cache_bytes=STATES, other_languages="score") as encoder:
+            return _score(task, encoder)
+    documents = sorted({document for group in task.bm25.values() for document in group})
+    with Embedder(folder) as embedder:
+        vectors = np.asarray(embedder.embed_documents([task.collection.corpus[document] for document in documents]))
+        asked = np.asarray(embedder.embed_queries([task.collection.queries[query] for query in task.queries]))
+    row = {document: place for place, document in enumerate(documents)}
+    return {
+        query: {document: float(vectors[row[document]] @ asked[place]) for document in task.bm25[query]}
+        for place, query in enumerate(task.queries)
+    }
+
+
+def others(
+    tasks: list[Task], scores: dict[str, dict[str, dict[str, float]]], given: list[str], most: int
+) -> dict[str, Any]:
+    """Measure further models on the first queries of each collection, and ours beside them."""
+    result: dict[str, Any] = {}
+    for entry in given:
+        name, _, folder = entry.partition("=")
+        pairs, parts = [], {}
+        for task in tasks:
+            some = task.queries[:most]
+            part = Task(task.name, task.collection, some, {query: task.bm25[query] for query in some})
+            found = kept(ROOT / f"runs/quality/{name}.{task.name}.json", part, lambda of, at=folder: other(of, at))
+            theirs = per_query(part, {name: found})[name]
+            pairs.append((theirs, {query: scores[task.name]["reranker"][query] for query in some}))
+            parts[task.name] = {"queries": len(some), name: summary(theirs), "reranker": summary(pairs[-1][1])}
+            print(task.name, name, round(parts[task.name][name]["mean"], 4), flush=True)
+        low, high = macro_interval([theirs for theirs, _ in pairs])
+        compared = macro_compare(pairs).to_dict()
+        result[name] = {
+            "collections": parts,
+            "macro": {"mean": compared["mean_a"], "low": low, "high": high},
+            "reranker - it": compared,
+        }
+    return result
+
+
 def oracle(task: Task) -> Run:
     qrels = task.qrels
     return {query: {doc: float(qrels[query].get(doc, 0)) for doc in group} for query, group in task.bm25.items()}
@@ -164,6 +206,8 @@ def main() -> None:
     parser.add_argument("--model", help="model folder (default: the bundled one)")
     parser.add_argument("--fp32-model", help="model folder with fp32 weights, for the INT8 comparison")
     parser.add_argument("--fp32-queries", type=int, default=40, help="queries a collection for that comparison")
+    parser.add_argument("--also", action="append", default=[], metavar="NAME=MODEL", help="further folders or hub ids")
+    parser.add_argument("--also-queries", type=int, default=100, help="queries a collection for those")
     parser.add_argument("--base", default=None, help="folder of all-MiniLM-L6-v2 (default: the package's)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/quality.json")
     options = parser.parse_args()
@@ -212,6 +256,7 @@ def main() -> None:
         **report(tasks, scores),
         "int8_minus_fp32": macro_compare(precision).to_dict() if precision else None,
         "int8_minus_fp32_queries": options.fp32_queries if precision else None,
+        "others": others(tasks, scores, options.also, options.also_queries),
         "machine": {
             "cpu": platform.processor() or platform.machine(),
             "threads": default_threads(),
@@ -230,6 +275,7 @@ def main() -> None:
         },
         "command": "python benchmarks/quality.py --data DATA"
         + (f" --max-queries {options.max_queries}" if options.max_queries else "")
+        + "".join(f" --also {name.partition('=')[0]}=FOLDER" for name in options.also)
         + (f" --fp32-model FOLDER --fp32-queries {options.fp32_queries}" if options.fp32_model else ""),
         "seconds": round(time.time() - started),
     }

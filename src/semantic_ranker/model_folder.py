@@ -16,6 +16,9 @@ Precision = Literal["auto", "fp32", "fp16", "int8"]
 
 BUNDLED = Path(__file__).parent / "models" / "reranker-en"
 """Folder of the model that ships with the package."""
+TINY = BUNDLED.parent / "reranker-en-tiny"
+"""Folder of the smaller and faster one that ships beside it."""
+_BY_NAME = {"bundled": BUNDLED, BUNDLED.name: BUNDLED, TINY.name: TINY}
 WEIGHTS = {
     "int8": (
         "onnx/model_qint8.onnx",
@@ -170,7 +173,10 @@ def candidates(precision: Precision) -> list[tuple[str, str]]:
 
 
 def resolve(model: str | os.PathLike[str] | None, precision: Precision = "auto") -> Path:
-    """Return the local folder of a model: None or ``bundled`` is the bundled one, else a folder, else a hub id.
+    """Return the local folder of a model.
+
+    None and ``bundled`` are the bundled one; then a folder, the name of a bundled model (``reranker-en``,
+    ``reranker-en-tiny``), and a hub id are looked for, in that order.
 
     Args:
         model: What the caller gave.
@@ -186,14 +192,15 @@ def resolve(model: str | os.PathLike[str] | None, precision: Precision = "auto")
     if path.is_dir():
         return path
     text = os.fspath(model)
-    if text == "bundled":
-        return BUNDLED
+    if text in _BY_NAME:
+        return _BY_NAME[text]
     owner, slash, name = text.partition("/")
     is_hub_id = isinstance(model, str) and slash and owner and name and "/" not in name and owner[0] not in ".~"
     if not is_hub_id or path.exists():
         raise ModelLoadError(
             f"Expected a model folder at {text!r}, found {'a file' if path.exists() else 'nothing'}; "
-            "give a folder, a hub id such as 'owner/name', or None for the bundled model."
+            "give a folder, a hub id such as 'owner/name', None for the bundled model, or 'reranker-en-tiny' for the "
+            "smaller one."
         )
     from semantic_ranker.hub import download
 
