@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from campaign_tables import campaign
 from choice import choice, costs, memory, rerankers
 from pareto import pareto
 from pareto import plot as plot_pareto
@@ -213,6 +214,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"quality": lambda: table(read("quality")), "speed": speed},
     "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
     "docs/models.md": {"rerankers": rerankers, "pareto": pareto, "reliability": reliability, "choice": choice},
+    "training/README.md": {"campaign": campaign},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},

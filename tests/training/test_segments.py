@@ -110,30 +110,30 @@ def test_int8_keeps_the_order(model, pairs, folder):
     np.testing.assert_allclose(found, expected, atol=0.5)
 
 
-def test_word_embeddings_of_four_bits_keep_the_order_in_half_the_space(model, pairs, tmp_path):
+def test_compact_tables_keep_the_order_in_half_the_space(model, pairs, tmp_path):
     (tmp_path / "onnx").mkdir()
-    write_segments(model, tmp_path, ["int8"], embedding_bits=4)
+    write_segments(model, tmp_path, ["int8"], compact=True)
     expected, found = logits_of_torch(model, *pairs), logits_of_segments(tmp_path, "int8", *pairs)
     assert kendalltau(expected, found).statistic > 0.8
-    sizes = [len(segment_graph(model, int8=True, embedding_bits=bits)) for bits in (8, 4)]
-    # A byte a number and 4 a row, against half a byte and 2 for each block of 32.
-    saved = VOCABULARY * (64 + 4 - 32 - 2 * 2)
-    assert sizes[0] - sizes[1] == pytest.approx(saved, abs=800)
+    sizes = [len(segment_graph(model, int8=True, compact=compact)) for compact in (False, True)]
+    # Half a byte a word's number, 3 bytes a position's but 4 a position, 2 a number of the projection.
+    exact = [segment_graph(model, int8=False, compact=compact) for compact in (False, True)]
+    assert exact[0] == exact[1]
+    saved = VOCABULARY * 32 + 64 * (3 * 64 - 4) + 64 * 64 * 2
+    assert sizes[0] - sizes[1] == pytest.approx(saved, abs=900)
 
 
 def test_a_table_of_four_bits_is_looked_up_as_it_was_rounded():
     random = np.random.default_rng(0)
     table = random.normal(0, 0.05, (50, 96)).astype(np.float32)
-    table[3], table[7, 40] = 0.0, 3.0
+    table[3] = 0.0
     codes, steps = four_bit_codes(table)
-    rounded = (codes.reshape(50, 3, 32) * steps[..., None]).reshape(50, 96)
+    rounded = codes * steps
     assert codes.min() >= -8
     assert codes.max() <= 7
-    relative = ((rounded - table) ** 2).sum(1)[8:] / (table**2).sum(1)[8:]
+    relative = ((rounded - table) ** 2).sum(1)[4:] / (table**2).sum(1)[4:]
     assert relative.max() < 0.02
-    # One outlier costs its own block only.
     assert not rounded[3].any()
-    np.testing.assert_allclose(rounded[7, 64:], table[7, 64:], atol=0.02)
     graph = GraphBuilder(int8=True)
     graph.add("Identity", [graph.lookup(table, "input_ids", bits=4)], name="found")
     file = graph.model("lookup", {"input_ids": ("rows", "length")}, {"found": ("rows", "length", 96)})
@@ -142,11 +142,9 @@ def test_a_table_of_four_bits_is_looked_up_as_it_was_rounded():
     np.testing.assert_array_equal(found, rounded[ids])
 
 
-def test_four_bits_need_whole_blocks():
-    with pytest.raises(InvalidInputError, match="multiple of 32"):
-        four_bit_codes(np.zeros((2, 48), np.float32))
-    with pytest.raises(InvalidInputError, match="embedding_bits"):
-        ExportOptions(embedding_bits=2)
+def test_four_bits_need_an_even_width():
+    with pytest.raises(InvalidInputError, match="even width"):
+        four_bit_codes(np.zeros((2, 7), np.float32))
 
 
 def test_rows_of_one_length_can_share_a_run(model):

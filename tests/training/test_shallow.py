@@ -144,7 +144,7 @@ def test_a_folder_of_another_recipe_is_refused(finished, recipe, data):
 
 
 def test_the_export_ranks_like_the_teacher(finished, teacher, tmp_path, capsys):
-    assert release.main([str(finished), str(tmp_path / "small"), "--embedding-bits", "4"]) == 0
+    assert release.main([str(finished), str(tmp_path / "small"), "--compact"]) == 0
     assert release.main([str(teacher), str(tmp_path / "whole")]) == 0
     query, texts = "what catfish owls fogland", [" ".join(WORDS[row : row + 9]) for row in range(0, 36, 3)]
     with CrossEncoder(tmp_path / "small") as small, CrossEncoder(tmp_path / "whole") as whole:

@@ -130,7 +130,7 @@ class _Work:
         """Write the graphs of one side, where the model has them, and hold them to the same gate."""
         if options.segments == "no" or (model := self._two_sided()) is None:
             return None, {}
-        write_segments(model, self.folder, ["fp32", *self.precisions], options.calibration, options.embedding_bits)
+        write_segments(model, self.folder, ["fp32", *self.precisions], options.calibration, compact=options.compact)
         scorers = {kind: SegmentScorer(self.folder, kind) for kind in self._written(SEGMENT_WEIGHTS)}
         exact, int8 = scorers["fp32"], scorers.get("int8")
         found = measure_parity(pairs, self._tokenizer(), self.origin.backend, exact, int8, None)

@@ -6,7 +6,7 @@ alone: once a passage, whatever the number of queries. The graph takes unpadded 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def segment_graph(
     *,
     int8: bool,
     calibration: Sequence[Sequence[int]] = (),
-    embedding_bits: Literal[4, 8] = 8,
+    compact: bool = False,
 ) -> bytes:
     """Build the graph of one side.
 
@@ -39,8 +39,7 @@ def segment_graph(
             stays float32.
         calibration: For int8, ids of texts to fit the rounding to, ``[CLS] text [SEP]``; a few hundred like those that
             will be ranked. None rounds each weight by itself.
-        embedding_bits: For int8, of a number of the word embeddings: 4 takes half the space and adds as much error
-            as int8 has.
+        compact: For int8, whether word embeddings are kept in 4 bits, positions in 8 and the projection in float16.
 
     Returns:
         A file from ``input_ids`` int64 (rows, length) to ``tokens`` float32 (rows, length, hidden), the projected and
@@ -55,7 +54,7 @@ def segment_graph(
     weights = {name: tensor.detach().float().numpy() for name, tensor in model.state_dict().items()}
     seen = _statistics(weights, model.config, calibration) if int8 and len(calibration) else ()
     graph = GraphBuilder(int8=int8, statistics=seen)
-    _build(graph, weights, model.config, embedding_bits)
+    _build(graph, weights, model.config, compact=int8 and compact)
     width = model.config.hidden_size
     outputs = {"tokens": ("rows", "length", width), "pooled": ("rows", width), "importance": ("rows", "length")}
     return graph.model("segment", _INPUTS, outputs)
@@ -70,23 +69,23 @@ def _statistics(
     return input_statistics(graph, _INPUTS, texts)
 
 
-def _build(graph: GraphBuilder, weights: Weights, config: InteractionConfig, embedding_bits: Literal[4, 8] = 8) -> None:
-    states = _embed(graph, weights, config.layer_norm_eps, embedding_bits)
+def _build(graph: GraphBuilder, weights: Weights, config: InteractionConfig, *, compact: bool = False) -> None:
+    states = _embed(graph, weights, config.layer_norm_eps, compact=compact)
     for depth in range(config.num_hidden_layers):
         states = _layer(graph, _below(weights, f"encoder.layer.{depth}."), states, config)
-    _head(graph, weights, states)
+    _head(graph, weights, states, compact=compact)
 
 
 def _below(weights: Weights, prefix: str) -> Weights:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
 
 
-def _embed(graph: GraphBuilder, weights: Weights, epsilon: float, bits: Literal[4, 8]) -> str:
-    found = graph.lookup(weights["embeddings.word_embeddings.weight"], "input_ids", bits=bits)
+def _embed(graph: GraphBuilder, weights: Weights, epsilon: float, *, compact: bool) -> str:
+    found = graph.lookup(weights["embeddings.word_embeddings.weight"], "input_ids", bits=4 if compact else 8)
     # Each side is encoded as the bi-encoder saw it: token type 0.
     table = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     length = graph.add("Shape", ["input_ids"], start=1, end=2)
-    positions = graph.add("Slice", [graph.constant(table), graph.integers(0), length, graph.integers(0)])
+    positions = graph.first_rows(table, length, compact=compact)
     summed = graph.add("Add", [found, positions])
     norm = _below(weights, "embeddings.LayerNorm.")
     return graph.layer_norm(summed, norm["weight"], norm["bias"], epsilon)
@@ -111,8 +110,8 @@ def _residual(graph: GraphBuilder, part: Weights, inputs: str, skip: str, config
     return graph.skip_layer_norm(product, skip, norm, config.layer_norm_eps)
 
 
-def _head(graph: GraphBuilder, weights: Weights, states: str) -> None:
-    graph.unit(graph.linear(states, weights["head.project.weight"]), name="tokens")
+def _head(graph: GraphBuilder, weights: Weights, states: str, *, compact: bool) -> None:
+    graph.unit(graph.linear(states, weights["head.project.weight"], compact=compact), name="tokens")
     graph.unit(graph.add("ReduceMean", [states, graph.integers(1)], keepdims=0), name="pooled")
     logits = graph.add("MatMul", [states, graph.constant(weights["head.importance.weight"][0])])
     graph.add("Exp", [graph.add("Add", [logits, graph.constant(weights["head.importance.bias"])])], name="importance")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,7 +31,8 @@ def write_segments(
     folder: Path,
     precisions: Sequence[str],
     calibration: Sequence[Sequence[int]] = (),
-    embedding_bits: Literal[4, 8] = 8,
+    *,
+    compact: bool = False,
 ) -> None:
     """Write the head and the segment graphs of a model without joint layers into a model folder.
 
@@ -40,14 +41,12 @@ def write_segments(
         folder: Has a folder ``onnx``.
         precisions: Out of ``fp32`` and ``int8``; others have no segment graph.
         calibration: As for `segment_graph`.
-        embedding_bits: As for `segment_graph`.
+        compact: As for `segment_graph`.
     """
     write_head(model.head, folder / SEGMENT_HEAD)
     for precision in precisions:
         if precision in SEGMENT_WEIGHTS:
-            graph = segment_graph(
-                model, int8=precision == "int8", calibration=calibration, embedding_bits=embedding_bits
-            )
+            graph = segment_graph(model, int8=precision == "int8", calibration=calibration, compact=compact)
             (folder / SEGMENT_WEIGHTS[precision]).write_bytes(graph)
 
 

@@ -28,46 +28,39 @@ OPSET = 18
 IR_VERSION = 10
 """What onnxruntime 1.21 opens."""
 MICROSOFT = "com.microsoft"
-BLOCK = 32
-"""Numbers of a row that share a scale in a table of 4 bits."""
 _WEIGHT_PEAK = 63
 _TABLE_PEAK = 127
 _LEAST = 1e-9
-_SMALLEST_HALF = np.float16(6e-8)
 
 
 def four_bit_codes(table: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round a table to multiples, -8 to 7, of one step for each `BLOCK` numbers of a row.
+    """Round each row of a table to multiples, -8 to 7, of a step of its own.
 
-    Of nine steps, from 0.6 to 1 times the one that reaches the block's peak, the one with the least squared error is
+    Of nine steps, from 0.6 to 1 times the one that reaches the row's peak, the one with the least squared error is
     taken: large numbers are rare enough to be cut.
 
     Args:
-        table: float32 (n, width), the width a multiple of `BLOCK`.
+        table: float32 (n, width), the width even.
 
     Returns:
-        Codes int8 (n, width), and steps float32 (n, width / `BLOCK`) that float16 holds exactly.
+        Codes int8 (n, width), and steps float32 (n, 1).
 
     Raises:
-        InvalidInputError: The width is no multiple of `BLOCK`.
+        InvalidInputError: The width is odd.
     """
-    if table.shape[1] % BLOCK:
-        raise InvalidInputError(
-            f"Expected word embeddings whose width is a multiple of {BLOCK} for 4 bits, got {table.shape[1]}: use 8."
-        )
-    blocks = table.reshape(len(table), -1, BLOCK)
-    peak = np.maximum(np.abs(blocks).max(-1, keepdims=True), _LEAST)
+    if table.shape[1] % 2:
+        raise InvalidInputError(f"Expected a table of even width for 4 bits, got {table.shape[1]}: use 8 bits.")
+    peak = np.maximum(np.abs(table).max(1, keepdims=True), _LEAST)
     best = np.full(peak.shape, np.inf, np.float32)
-    codes, steps = np.zeros(blocks.shape, np.int8), np.zeros(peak.shape, np.float32)
+    codes, steps = np.zeros(table.shape, np.int8), np.zeros(peak.shape, np.float32)
     for share in np.linspace(0.6, 1.0, 9):
-        step = np.maximum((peak * share / 7).astype(np.float16), _SMALLEST_HALF).astype(np.float32)
-        found = np.clip(np.rint(blocks / step), -8, 7)
-        error = ((found * step - blocks) ** 2).sum(-1, keepdims=True)
+        step = (peak * share / 7).astype(np.float32)
+        found = np.clip(np.rint(table / step), -8, 7)
+        error = ((found * step - table) ** 2).sum(1, keepdims=True)
         better = error < best
-        best = np.where(better, error, best)
-        steps = np.where(better, step, steps)
+        best, steps = np.where(better, error, best), np.where(better, step, steps)
         codes = np.where(better, found.astype(np.int8), codes)
-    return codes.reshape(table.shape), steps[..., 0]
+    return codes, steps
 
 
 class Rounding(Protocol):
@@ -175,9 +168,17 @@ class GraphBuilder:
         product = self.add("DynamicQuantizeMatMul", [rows, *rest], domain=MICROSOFT)
         return self.add("Mul", [product, peak])
 
-    def linear(self, states: str, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> str:
-        """Apply a small layer in float32, its weight stored as (out, in)."""
-        product = self.add("MatMul", [states, self.constant(weight.T)])
+    def linear(
+        self,
+        states: str,
+        weight: NDArray[np.float32],
+        bias: NDArray[np.float32] | None = None,
+        *,
+        compact: bool = False,
+    ) -> str:
+        """Apply a small layer in float32, its weight given as (out, in) and kept in float16 where ``compact``."""
+        kept = self.constant(weight.T.astype(np.float16) if compact else weight.T)
+        product = self.add("MatMul", [states, self.add("Cast", [kept], to=FLOAT) if compact else kept])
         return product if bias is None else self.add("Add", [product, self.constant(bias)])
 
     def lookup(self, table: NDArray[np.float32], ids: str, *, bits: Literal[4, 8] = 8) -> str:
@@ -186,8 +187,8 @@ class GraphBuilder:
         Args:
             table: float32 (n, width).
             ids: int64 (rows, length).
-            bits: In int8, of a number: 8 with one scale a row, whose error is below 0.4 % of the row's peak, or 4 with
-                one scale for each `BLOCK` numbers, half the size (see `four_bit_codes`).
+            bits: In int8, of a number, with one scale a row: 8, whose error is below 0.4 % of the row's peak, or 4 (see
+                `four_bit_codes`), half the size.
         """
         if not self.int8:
             return self.add("Gather", [self.constant(table), ids])
@@ -199,7 +200,7 @@ class GraphBuilder:
         return self.add("Mul", [self.add("Cast", [codes], to=FLOAT), scales])
 
     def _lookup_four_bits(self, table: NDArray[np.float32], ids: str) -> str:
-        codes, scales = four_bit_codes(table)
+        codes, steps = four_bit_codes(table)
         unsigned = (codes + 8).astype(np.uint8)
         half = table.shape[1] // 2
         # Two numbers a byte: the first half of the row below, the second above.
@@ -208,10 +209,23 @@ class GraphBuilder:
         high = self.add("Div", [packed, self.constant(np.asarray(16, np.uint8))])
         row = self.add("Cast", [self.add("Concat", [low, high], axis=-1)], to=FLOAT)
         centred = self.add("Sub", [row, self.constant(np.asarray(8, np.float32))])
-        blocks = self.add("Reshape", [centred, self.integers(0, 0, -1, BLOCK)])
-        found = self.add("Cast", [self.add("Gather", [self.constant(scales.astype(np.float16)), ids])], to=FLOAT)
-        scaled = self.add("Mul", [blocks, self.add("Unsqueeze", [found, self.integers(3)])])
-        return self.add("Reshape", [scaled, self.integers(0, 0, -1)])
+        return self.add("Mul", [centred, self.add("Gather", [self.constant(steps), ids])])
+
+    def first_rows(self, table: NDArray[np.float32], count: str, *, compact: bool = False) -> str:
+        """Take the first rows of a table.
+
+        Args:
+            table: float32 (n, width).
+            count: int64 (1,), how many.
+            compact: Whether it is kept in 8 bits with one scale a row.
+        """
+        span = [self.integers(0), count, self.integers(0)]
+        if not compact:
+            return self.add("Slice", [self.constant(table), *span])
+        scale = (np.maximum(np.abs(table).max(1, keepdims=True), _LEAST) / _TABLE_PEAK).astype(np.float32)
+        codes = self.add("Slice", [self.constant(np.rint(table / scale).astype(np.int8)), *span])
+        found = self.add("Slice", [self.constant(scale), *span])
+        return self.add("Mul", [self.add("Cast", [codes], to=FLOAT), found])
 
     def layer_norm(self, states: str, weight: NDArray[np.float32], bias: NDArray[np.float32], epsilon: float) -> str:
         """Normalise the last axis."""
