@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from table_parts import read, rows
+from table_parts import has, read, rows
 
 SECONDS_A_MONTH = 30 * 86_400
 
@@ -31,10 +31,9 @@ def rerankers() -> str:
         "reranker + BM25, fitted": "the bundled reranker and BM25, weight fitted to judged queries",
         "oracle": "the best order possible",
     }
-    body = rows(
-        ("order by", "nDCG@10", "CPU time of 20 passages"),
-        ((says[name], mean(quality["macro"][name]), costs.get(name, "")) for name in says),
-    )
+    found = [(says[name], mean(quality["macro"][name]), costs.get(name, "")) for name in says]
+    found[-1:-1] = _tiny(new)
+    body = rows(("order by", "nDCG@10", "CPU time of 20 passages"), found)
     queries = sum(part["queries"] for part in quality["collections"].values())
     return (
         f"{body}\n\nMacro average over {', '.join(quality['collections'])} ({queries} queries), candidates are BM25's best "
@@ -42,6 +41,20 @@ def rerankers() -> str:
         f"sections of {read('costs')['words_a_passage']:.0f} words. `{quality['command']}`, `{read('costs')['command']}`"
         "\n\n![nDCG@10 by collection and system](../benchmarks/results/quality.svg)"
     )
+
+
+def _tiny(bundled_s: float) -> list[tuple[str, str, str]]:
+    """Return the lines of the smaller model; its time is the bundled one's by their ratio in another run."""
+    if not has("quality_tiny"):
+        return []
+    macro, of = read("quality_tiny")["macro"], read("latency")["contenders"]
+    times = [of.get(f"{name} int8, new passages", {}).get("cpu_s_per_100") for name in ("tiny", "bundled")]
+    says = {
+        "reranker": "`reranker-en-tiny`, also in the wheel",
+        "reranker + BM25, fitted": "`reranker-en-tiny` and BM25, weight fitted to judged queries",
+    }
+    cost = f"about {milliseconds(bundled_s * times[0] / times[1])} new" if all(times) else "not measured"
+    return [(says[name], mean(macro[name]), cost if name == "reranker" else "") for name in says]
 
 
 def choice() -> str:

@@ -44,15 +44,17 @@ def speed() -> str:
     def median(name: str) -> str:
         return f"{of[name]['ms']['100']['p50']:,.0f} ms"
 
-    langchain, ours, first, cascade = (
+    langchain, ours, first, cascade, tiny, tiny_cascade = (
         "LangChain CrossEncoderReranker", "ours int8 in LangChain", "bundled int8, new passages",
-        "bundled int8, cascade, first 10, new passages",
+        "bundled int8, cascade, first 10, new passages", "tiny int8, new passages",
+        "tiny int8, cascade, first 10, new passages",
     )  # fmt: skip
+    small = f", `reranker-en-tiny` {median(tiny)} and {median(tiny_cascade)}" if tiny in of else ""
     return (
         f"100 passages of {found['texts']['mean_tokens']:.0f} tokens on {found['threads']} cores without VNNI, medians of "
         f"{found['texts']['queries']} queries: LangChain's own `CrossEncoderReranker` {median(langchain)}, the same model "
         f'in `SemanticRerank` {median(ours)}, the bundled model {median(first)}, its first 10 by `mode="cascade"` '
-        f"{median(cascade)}, known or [precomputed](docs/speed.md) passages {median('bundled int8, known passages')}. From "
+        f"{median(cascade)}{small}, known or [precomputed](docs/speed.md) passages {median('bundled int8, known passages')}. From "
         f"a cold start to the first 20: {of[langchain]['cold_start_s']:.1f} s and {of[ours]['cold_start_s']:.1f} s; "
         f"memory {of[langchain]['peak_mb']:,} and {of[ours]['peak_mb']:,} MB. All peers: [docs/speed.md](docs/speed.md)."
     )

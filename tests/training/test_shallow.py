@@ -152,7 +152,27 @@ def test_the_export_ranks_like_the_teacher(finished, teacher, tmp_path, capsys):
         assert kendalltau(small.score(query, texts), whole.score(query, texts)).statistic > 0.7
     card = (tmp_path / "small" / "README.md").read_text()
     assert "layers 2 of the teacher" in card
-    assert "220 passages and" in card
+    assert "60 steps over 220 passages and" in card
+
+
+def test_a_second_run_goes_on_from_the_first_with_code(finished, recipe, data, tmp_path):
+    more = ShallowRecipe(
+        **{**recipe.to_dict(), "layers": (1,), "files": recipe.files, "steps": 3, "seed": 1}
+        | {"start": str(finished), "packages": ("tqdm", "httpx"), "most_texts": 150}
+    )
+    run = ShallowRun(more, data, tmp_path / "more")
+    first = InteractionCrossEncoder.from_folder(finished / "model").state_dict()
+    assert all(torch.equal(value, first[key]) for key, value in run.student.state_dict().items())
+    run.run()
+    found = json.loads((tmp_path / "more" / "training.json").read_text())
+    # 150 texts of the file, the rest functions and docstrings; 200 of all are held out.
+    assert 0 < found["texts"]["passages"] < 300
+    card = release.metadata_of(found, None, "1")
+    assert "60 steps over 220 passages and" in card.recipe
+    assert f"then 3 steps over {found['texts']['passages']} passages" in card.recipe
+    assert "functions of httpx, tqdm" in {source.name for source in card.data}
+    with pytest.raises(InvalidInputError, match="1 layers"):
+        ShallowRun(ShallowRecipe(**{**more.to_dict(), "layers": (0, 1), "files": ("f",)}), data, tmp_path / "other")
 
 
 @pytest.mark.parametrize(

@@ -41,13 +41,21 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
     """
     if "teacher" not in run:
         return _head_run(run, quality, version)
-    teacher, recipe, texts = run["teacher"], run["recipe"], run["texts"]
+    teacher, recipe = run["teacher"], run["recipe"]
     known = _head_run({**run, **teacher}, quality, version)
     layers = ", ".join(str(layer + 1) for layer in recipe["layers"])
-    own = DataSource(
-        name="question answering and package descriptions",
+    stages = _stages(run)
+    steps = ", then ".join(f"{stage['recipe']['steps']} steps over {_texts(stage)}" for stage in stages)
+    packages = sorted({name for stage in stages for name in stage["recipe"]["packages"]})
+    texts = DataSource(
+        name=", ".join(dict.fromkeys(Path(file).name for stage in stages for file in stage["recipe"]["files"])),
         license=f"{_QA_LICENSE}, CC BY 4.0; free, per package",
-        use=f"{texts['passages']} passages and {texts['queries']} queries, each text alone",
+        use="passages and queries, each text alone",
+    )
+    code = DataSource(
+        name=f"functions of {', '.join(packages)}",
+        license=_LICENSES["docstrings"],
+        use="functions, and first sentences of docstrings, each text alone",
     )
     return replace(
         known,
@@ -57,13 +65,23 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
             f"states of all layers of {teacher['recipe']['name']}, and its head."
         ),
         recipe=(
-            f"{recipe['steps']} steps over single texts, without labels: layers {layers} of the teacher, trained to "
-            "give its projected token states and pooled states (1 - cosine), and its similarities between texts. "
-            f"Embeddings and head are the teacher's. The teacher: {known.recipe}"
+            f"{steps}, without labels: layers {layers} of the teacher, trained to give its projected token states and "
+            "pooled states (1 - cosine), and its similarities between texts. Embeddings and head are the teacher's. "
+            f"The teacher: {known.recipe}"
         ),
-        data=(own, *known.data),
-        training={key: run[key] for key in ("recipe", "teacher", "texts", "held_out", "versions")},
+        data=(texts, *((code,) if packages else ()), *known.data),
+        training={key: run[key] for key in ("recipe", "start", "teacher", "texts", "held_out", "versions")},
     )
+
+
+def _stages(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a shallow run and those that it goes on from, first one first."""
+    return [*(_stages(run["start"]) if run.get("start") else []), run]
+
+
+def _texts(stage: dict[str, Any]) -> str:
+    counts = f"{stage['texts']['passages']:,} passages and {stage['texts']['queries']:,} queries"
+    return f"{counts}, code among them" if stage["recipe"]["packages"] else counts
 
 
 def _head_run(run: dict[str, Any], quality: dict[str, Any] | None, version: str) -> ModelMetadata:

@@ -30,7 +30,7 @@ from semantic_ranker._files import write_atomically
 from semantic_ranker.backends.interaction import InteractionCrossEncoder, mean_pool
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.config import read_recipe
-from semantic_ranker_training.pairs import read_pairs
+from semantic_ranker_training.pairs import docstring_pairs, read_pairs
 from semantic_ranker_training.states import base_tokens, padded, split_states
 from semantic_ranker_training.train import bare_tokenizer, base_folder, calibrate, claim
 
@@ -53,6 +53,9 @@ class ShallowRecipe:
         teacher: Folder of the run that made the model to be copied (`semantic_ranker_training.train`).
         layers: Which of its layers to start from, lowest first.
         files: Files of pairs below the data folder; their texts are read, their pairing is not.
+        packages: Installed packages: functions are read as passages, first sentences of their docstrings as queries.
+        most_texts: At most so many passages and queries of the files; 0 takes all.
+        start: Folder of a run with the same layers to go on from; empty starts from the teacher's layers.
         passage_tokens: Tokens kept of a passage.
         query_tokens: Tokens kept of a query.
         batch_texts: Passages a step; queries come twice as many.
@@ -66,6 +69,9 @@ class ShallowRecipe:
     teacher: str = ""
     layers: tuple[int, ...]
     files: tuple[str, ...]
+    packages: tuple[str, ...] = ()
+    most_texts: int = 0
+    start: str = ""
     passage_tokens: int = 128
     query_tokens: int = 64
     batch_texts: int = 24
@@ -134,6 +140,14 @@ class ShallowRun:
         self.teacher_run = json.loads((self.taught_by / "training.json").read_text(encoding="utf-8"))
         self.teacher = InteractionCrossEncoder.from_folder(self.taught_by / "model").requires_grad_(False)
         self.student = shallow_model(self.teacher, recipe.layers)
+        if recipe.start:
+            earlier = InteractionCrossEncoder.from_folder(Path(recipe.start) / "model")
+            if earlier.config != self.student.config:
+                raise InvalidInputError(
+                    f"Expected a run with layers like {list(recipe.layers)} of this teacher at {recipe.start!r}, got "
+                    f"{earlier.config.num_hidden_layers} layers."
+                )
+            self.student.load_state_dict(earlier.state_dict())
         # Embeddings and head stay as they are: what is to be learnt is the way from one to the other.
         self.student.requires_grad_(False)
         self.student.encoder.requires_grad_(True)
@@ -154,6 +168,9 @@ class ShallowRun:
         scale, bias = calibrate(self.student, self.taught_by)
         content = {
             "recipe": self.recipe.to_dict(),
+            "start": json.loads((Path(self.recipe.start) / "training.json").read_text(encoding="utf-8"))
+            if self.recipe.start
+            else None,
             "teacher": {key: self.teacher_run[key] for key in ("recipe", "pairs", "passages", "data_sha256")},
             "texts": {"passages": len(passages) - _HELD_OUT, "queries": len(queries) - _HELD_OUT},
             "held_out": {"before": before, "after": self._errors(held_out)},
@@ -165,11 +182,17 @@ class ShallowRun:
 
     def _texts(self) -> tuple[list[list[int]], list[list[int]]]:
         tokenizer = bare_tokenizer(base_folder(self.teacher_run["recipe"]["base"]))
-        pairs = [pair for file in self.recipe.files for pair in read_pairs(self.data / file)]
-        found = []
-        for side, limit in ((1, self.recipe.passage_tokens), (0, self.recipe.query_tokens)):
+        recipe, found = self.recipe, []
+        pairs = [pair for file in recipe.files for pair in read_pairs(self.data / file)]
+        code = list(docstring_pairs(recipe.packages, recipe.seed)) if recipe.packages else []
+        for side, limit in ((1, recipe.passage_tokens), (0, recipe.query_tokens)):
+            chooser = random.Random(recipe.seed)
             texts = list(dict.fromkeys(pair[side] for pair in pairs))
-            random.Random(self.recipe.seed).shuffle(texts)
+            chooser.shuffle(texts)
+            texts = texts[: recipe.most_texts or None]
+            if code:
+                texts = list(dict.fromkeys([*texts, *(pair[side] for pair in code)]))
+                chooser.shuffle(texts)
             found.append(base_tokens(tokenizer, texts, limit))
         if min(map(len, found)) <= _HELD_OUT:
             raise InvalidInputError(
