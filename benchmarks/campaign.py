@@ -30,6 +30,7 @@ from quality import METRIC, ROOT, Run, Task, prepare, summary
 from torch.nn import functional
 
 from semantic_ranker import evaluate
+from semantic_ranker._files import write_atomically
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.backends.interaction import InteractionHead as TorchHead
 from semantic_ranker.evaluation import macro_compare, macro_interval
@@ -196,9 +197,7 @@ class Campaign:
             for found in self.collections:
                 report = evaluate(scored(found, head), found.task.qrels, [METRIC])
                 scores[found.task.name] = report.per_query[METRIC]
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.with_suffix(".tmp").write_text(json.dumps(scores))
-            os.replace(path.with_suffix(".tmp"), path)
+            write_atomically(path, json.dumps(scores))
             means = {key: round(float(np.mean(list(of.values()))), 4) for key, of in scores.items()}
             print(f"{name}: {means}, {time.monotonic() - started:.0f} s", flush=True)
         kept: dict[str, dict[str, float]] = json.loads(path.read_text())
@@ -287,9 +286,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("semantic-ranker", "torch", "ir-measures")},
         "command": f"python benchmarks/campaign.py --data DATA --max-queries {options.max_queries}",
     }
-    temporary = options.out.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(temporary, options.out)
+    write_atomically(options.out, json.dumps(result, indent=2) + "\n")
     print("wrote", options.out)
 
 

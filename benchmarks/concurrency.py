@@ -10,7 +10,6 @@ Writes benchmarks/results/concurrency.json.
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import platform
@@ -32,6 +31,7 @@ from numpy.typing import NDArray
 from semantic_ranker._machine import usable_cores
 from semantic_ranker.model_folder import BUNDLED, ModelFolder
 from semantic_ranker.tokenization import PairTokenizer
+from semantic_ranker_training.pairs import read_pairs
 
 ROOT = Path(__file__).parent.parent
 CALLERS = (1, 2, 4, 8)
@@ -131,8 +131,7 @@ def load(serve: Serve, requests: Sequence[Texts], callers: int) -> dict[str, flo
 
 
 def requests_of(data: Path, count: int, passages: int) -> list[list[NDArray[np.int64]]]:
-    with gzip.open(data / "train" / "qa-en.jsonl.gz", "rt", encoding="utf-8") as file:
-        texts = list(dict.fromkeys(json.loads(line)["positive"] for line in file))
+    texts = list(dict.fromkeys(positive for _, positive in read_pairs(data / "train" / "qa-en.jsonl.gz")))
     random.Random(0).shuffle(texts)
     folder = ModelFolder.open(BUNDLED)
     tokenizer = PairTokenizer(

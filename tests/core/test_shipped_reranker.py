@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from semantic_ranker import CrossEncoder, InvalidInputError, ModelLoadError
-from semantic_ranker.model_folder import BUNDLED
+from semantic_ranker.model_folder import BUNDLED, TINY
 
 QUERY = "how do I reset my password"
 TEXTS = [
@@ -37,8 +37,9 @@ def test_the_readme_line(encoder):
     assert not best.truncated
 
 
-def test_the_manifests_canary_is_reproduced(encoder):
-    manifest = json.loads((BUNDLED / "semantic_ranker.json").read_text())
+@pytest.mark.parametrize("folder", [BUNDLED, TINY], ids=lambda folder: folder.name)
+def test_the_manifests_canary_is_reproduced(folder):
+    manifest, encoder = json.loads((folder / "semantic_ranker.json").read_text()), CrossEncoder(folder)
     assert len(manifest["canary"]) >= 3
     for pair in manifest["canary"]:
         found = encoder.score(pair["query"], [pair["text"]])[0]

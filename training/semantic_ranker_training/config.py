@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
+import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -154,6 +156,16 @@ def recipe_of_values(kind: type[_AnyRecipe], values: Mapping[str, Any]) -> _AnyR
         given["sources"] = tuple(_build(SourceConfig, source) for source in given.get("sources", []))
     recipe: _AnyRecipe = _build(kind, given)
     return recipe
+
+
+def recipe_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser of what every command that runs a recipe takes: recipe, ``--data``, ``--out`` and ``--set``."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", ".")))
+    parser.add_argument("--out", type=Path, required=True, help="folder that keeps every step of the run")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the recipe")
+    return parser
 
 
 def _toml_value(text: str) -> Any:

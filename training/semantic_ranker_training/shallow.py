@@ -8,7 +8,6 @@ python -m semantic_ranker_training.shallow training/recipes/reranker_en_tiny.tom
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -29,10 +28,10 @@ from tqdm import tqdm
 from semantic_ranker._files import write_atomically
 from semantic_ranker.backends.interaction import InteractionCrossEncoder, mean_pool
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
-from semantic_ranker_training.config import read_recipe
+from semantic_ranker_training.config import read_recipe, recipe_parser
 from semantic_ranker_training.pairs import docstring_pairs, read_pairs
-from semantic_ranker_training.states import base_tokens, padded, split_states
-from semantic_ranker_training.train import bare_tokenizer, base_folder, calibrate, claim
+from semantic_ranker_training.states import bare_tokenizer, base_tokens, padded, split_states
+from semantic_ranker_training.train import base_folder, calibrate, claim
 
 logger = logging.getLogger(__name__)
 
@@ -279,11 +278,7 @@ def batches(passages: Ids, queries: Ids, size: int, generator: np.random.Generat
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a recipe; return the exit status."""
-    parser = argparse.ArgumentParser(prog="semantic_ranker_training.shallow", description="Train a shallower reranker.")
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", ".")))
-    parser.add_argument("--out", type=Path, required=True, help="folder that keeps every step of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the recipe")
+    parser = recipe_parser("semantic_ranker_training.shallow", "Train a shallower reranker.")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     started = time.monotonic()

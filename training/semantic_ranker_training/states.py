@@ -125,6 +125,14 @@ def padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return ids, mask
 
 
+def bare_tokenizer(folder: Path) -> Tokenizer:
+    """Open a folder's ``tokenizer.json``, without truncation and padding."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
 def base_tokens(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[list[int]]:
     """Return BERT-style ids ``[CLS] text [SEP]`` of at most ``limit`` tokens a text."""
     encodings = tokenizer.encode_batch([text[: limit * 32] for text in texts])
@@ -160,9 +168,7 @@ def teacher_states(folder: str | Path, texts: Sequence[str], limit: int, *, labe
     from transformers import AutoModel
 
     model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True).eval()
-    tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = bare_tokenizer(Path(folder))
 
     def encode(ids: Tensor, mask: Tensor) -> Tensor:
         output: Tensor = model(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -5,7 +5,6 @@ python -m semantic_ranker_training.static_embedder training/recipes/static_en.to
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -21,7 +20,7 @@ from tokenizers import Tokenizer
 
 from semantic_ranker._files import write_atomically
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
-from semantic_ranker_training.config import SourceConfig, read_recipe
+from semantic_ranker_training.config import SourceConfig, read_recipe, recipe_parser
 from semantic_ranker_training.known_base import of_base
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
 from semantic_ranker_training.static_embedder_fit import (
@@ -262,11 +261,7 @@ def _metrics(quality: dict[str, Any]) -> tuple[Metric, ...]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a recipe, or release a run; return the exit status."""
-    parser = argparse.ArgumentParser(prog="semantic_ranker_training.static_embedder", description=__doc__)
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", ".")))
-    parser.add_argument("--out", type=Path, required=True, help="folder that keeps every step of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the recipe")
+    parser = recipe_parser("semantic_ranker_training.static_embedder", __doc__ or "")
     parser.add_argument("--release", type=Path, metavar="FOLDER", help="write the model folder as well")
     parser.add_argument("--quality", type=Path, help="results of benchmarks/static_embedder.py, for the card")
     parser.add_argument("--version", default="0.1.0", help="version of the weights")

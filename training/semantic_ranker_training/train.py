@@ -5,7 +5,6 @@ python -m semantic_ranker_training.train training/recipes/reranker_en.toml --dat
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import importlib.util
 import json
@@ -18,16 +17,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.calibration import fit_platt
-from semantic_ranker_training.config import Recipe, SourceConfig, recipe_of_values
+from semantic_ranker_training.config import Recipe, SourceConfig, recipe_of_values, recipe_parser
 from semantic_ranker_training.distill import GroupBatch, HeadTraining, train_head
 from semantic_ranker_training.mining import EncodedSource, Groups, mine
 from semantic_ranker_training.pairs import PairSource, load_source
-from semantic_ranker_training.states import RaggedStates, base_tokens, encode_states, split_states, teacher_states
+from semantic_ranker_training.states import (
+    RaggedStates,
+    bare_tokenizer,
+    base_tokens,
+    encode_states,
+    split_states,
+    teacher_states,
+)
 from semantic_ranker_training.terms import match_ids, term_weights
 
 if TYPE_CHECKING:
@@ -55,14 +60,6 @@ def base_folder(base: str) -> Path:
     if not (folder / "config.json").is_file():
         raise InvalidInputError(f"Expected a model folder with config.json for {base!r}, found none.")
     return folder
-
-
-def bare_tokenizer(folder: Path) -> Tokenizer:
-    """Open a folder's ``tokenizer.json``, without truncation and padding."""
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
 
 
 class RerankerRun:
@@ -250,11 +247,7 @@ def _write_json(path: Path, content: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a recipe; return the exit status."""
-    parser = argparse.ArgumentParser(prog="semantic_ranker_training.train", description="Train a reranker by a recipe.")
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", ".")))
-    parser.add_argument("--out", type=Path, required=True, help="folder that keeps every step of the run")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the recipe")
+    parser = recipe_parser("semantic_ranker_training.train", "Train a reranker by a recipe.")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:

@@ -194,9 +194,13 @@ class GraphBuilder:
             return self.add("Gather", [self.constant(table), ids])
         if bits == 4:
             return self._lookup_four_bits(table, ids)
+        return self._taken_of_eight_bits("Gather", table, [ids])
+
+    def _taken_of_eight_bits(self, kind: str, table: NDArray[np.float32], where: Sequence[str]) -> str:
+        """Take rows by an operator of the table and of ``where``, which are names."""
         scale = np.maximum(np.abs(table).max(1, keepdims=True), _LEAST) / _TABLE_PEAK
-        codes = self.add("Gather", [self.constant(np.rint(table / scale).astype(np.int8)), ids])
-        scales = self.add("Gather", [self.constant(scale.astype(np.float32)), ids])
+        codes = self.add(kind, [self.constant(np.rint(table / scale).astype(np.int8)), *where])
+        scales = self.add(kind, [self.constant(scale.astype(np.float32)), *where])
         return self.add("Mul", [self.add("Cast", [codes], to=FLOAT), scales])
 
     def _lookup_four_bits(self, table: NDArray[np.float32], ids: str) -> str:
@@ -220,12 +224,9 @@ class GraphBuilder:
             compact: Whether it is kept in 8 bits with one scale a row.
         """
         span = [self.integers(0), count, self.integers(0)]
-        if not compact:
-            return self.add("Slice", [self.constant(table), *span])
-        scale = (np.maximum(np.abs(table).max(1, keepdims=True), _LEAST) / _TABLE_PEAK).astype(np.float32)
-        codes = self.add("Slice", [self.constant(np.rint(table / scale).astype(np.int8)), *span])
-        found = self.add("Slice", [self.constant(scale), *span])
-        return self.add("Mul", [self.add("Cast", [codes], to=FLOAT), found])
+        if compact:
+            return self._taken_of_eight_bits("Slice", table, span)
+        return self.add("Slice", [self.constant(table), *span])
 
     def layer_norm(self, states: str, weight: NDArray[np.float32], bias: NDArray[np.float32], epsilon: float) -> str:
         """Normalise the last axis."""

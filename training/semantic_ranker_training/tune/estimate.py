@@ -90,8 +90,8 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     guard_queries = int(min(options.guard_queries, max(_FEWEST_GUARD, _GUARD_SHARE * options.budget_s / guarded)))
 
     def ranked(questions: int) -> float:
-        pairs = 100 * questions
-        return slow * _RANKED_PER_ENCODED * second * min(len(texts), pairs) + _PAIR_S * pairs
+        candidates = 100 * questions
+        return slow * _RANKED_PER_ENCODED * second * min(len(texts), candidates) + _PAIR_S * candidates
 
     # The bundled model and the tuned one rank the held-out questions; calibration and fusion weight need the watched.
     proved = 2 * ranked(len(data.tested)) + ranked(len(data.watched))
