@@ -59,11 +59,17 @@ class Way:
         what: In words.
         recipe: Keys of the recipe that differ.
         sources: Names of the sources trained on; none are all.
+        first: Keys of the recipe that differ in a first half of the steps (a curriculum).
     """
 
     what: str
     recipe: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()
+    first: dict[str, Any] = field(default_factory=dict)
+
+
+def _candidates(lexical: int, dense: int, at_random: int) -> dict[str, Any]:
+    return {"lexical_candidates": lexical, "dense_candidates": dense, "random_candidates": at_random}
 
 
 WAYS = (
@@ -75,8 +81,15 @@ WAYS = (
     Way("teacher mpnet alone", {"teacher_weights": (0.0, 0.0, 1.0, 1.0)}),
     Way("teacher without BM25", {"teacher_weights": (0.0, 1.0, 1.0, 1.0)}),
     Way("labels beside the teacher", {"label_weight": 1.0}),
+    Way("labels alone", {"distillation": "none", "label_weight": 1.0}),
+    Way("margins to the positive, squared error", {"distillation": "margin_mse"}),
     Way("4 candidates a query", {"group_size": 4}),
     Way("24 candidates a query", {"group_size": 24}),
+    Way("candidates from BM25 and at random", _candidates(20, 0, 6)),
+    Way("candidates nearest and at random", _candidates(0, 20, 6)),
+    Way("candidates at random alone", _candidates(0, 0, 26)),
+    Way("random candidates first, then all", first=_candidates(0, 0, 26)),
+    Way("passages of 64 tokens", {"passage_tokens": 64}),
     Way("teacher twice as sure", {"teacher_temperature": 2.0}),
     Way("projection learns 10 times as fast", {"learning_rate": 5e-4}),
     Way("questions alone", sources=("squad-dev-en", "squadshifts-new-wiki", "medquad")),
@@ -167,19 +180,37 @@ class Campaign:
         if not path.exists():
             recipe = replace(self.run.recipe, **{"steps": STEPS, **way.recipe})
             names = way.sources or tuple(source.pairs.name for source in self.sources)
-            chosen = [source for source in self.sources if source.pairs.name in names]
-            groups = [every_tenth(self._groups(source, recipe), held_out=False) for source in chosen]
+            chosen = [self._cut(source, recipe) for source in self.sources if source.pairs.name in names]
             model = copy.deepcopy(self.run.model)
             model.head.load_state_dict(self.start)
-            history = train_head(model, chosen, groups, recipe, folder / "trainer")
-            (folder / "history.json").write_text(json.dumps(history) + "\n")
+            halves = [recipe]
+            if way.first:
+                halves = [replace(part, steps=recipe.steps // 2) for part in (replace(recipe, **way.first), recipe)]
+            history = []
+            for place, part in enumerate(halves):
+                groups = [every_tenth(self._groups(source, part), held_out=False) for source in chosen]
+                history += train_head(model, chosen, groups, part, folder / f"trainer{place or ''}")
+            write_atomically(folder / "history.json", json.dumps(history) + "\n")
             torch.save(model.head.state_dict(), path.with_suffix(".tmp"))
             os.replace(path.with_suffix(".tmp"), path)
         return self.head(torch.load(path, weights_only=True))
 
+    def _cut(self, source: EncodedSource, recipe: Recipe) -> EncodedSource:
+        """Return the source with passages of the recipe's length; the teacher keeps the whole."""
+        limit = recipe.passage_tokens
+        if limit == self.run.recipe.passage_tokens:
+            return source
+        path = self.folder / "groups" / f"{source.pairs.name}.passages.{limit}.npz"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ids = base_tokens(self.run.tokenizer, source.pairs.passages, limit)
+            encode_states(ids, split_states(self.run.model), label=f"{source.pairs.name} {limit}").save(path)
+        return replace(source, passages=RaggedStates.load(path))
+
     def _groups(self, source: EncodedSource, recipe: Recipe) -> Groups:
-        weights = "-".join(f"{weight:g}" for weight in recipe.teacher_weights)
-        path = self.folder / "groups" / f"{source.pairs.name}.{weights}.npz"
+        mined = ["teacher_weights", "lexical_candidates", "dense_candidates", "random_candidates", "passage_tokens"]
+        differs = [f"{getattr(recipe, key)}" for key in mined if getattr(recipe, key) != getattr(self.run.recipe, key)]
+        path = self.folder / "groups" / f"{source.pairs.name}.{_slug('_'.join(differs))}.npz"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             # The seed of the released run: ways differ in how they learn, not in what from.
@@ -274,7 +305,7 @@ def main() -> None:
     result = {
         "what": f"{METRIC} of reranking BM25's top 100 by each way of training the head, fp32 encoder",
         "baseline": BASELINE,
-        "ways": {way.what: {"differs": way.recipe, "sources": way.sources} for way in WAYS},
+        "ways": {way.what: {"differs": way.recipe, "sources": way.sources, "first half": way.first} for way in WAYS},
         "rows": {
             "BM25": _row(bm25, scores[BASELINE]),
             **{name: _row(of, None if name == BASELINE else scores[BASELINE]) for name, of in scores.items()},

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -37,9 +39,9 @@ class BM25Index:
     """
 
     def __init__(self, texts: Sequence[str], *, k1: float = 1.2, b: float = 0.75, language: str = "english") -> None:
-        import bm25s
         import Stemmer
 
+        bm25s = _library()
         _check_texts(texts)
         if not 0 <= k1 < float("inf") or not 0 <= b <= 1:
             raise InvalidInputError(f"Expected k1 of 0 or more and b from 0 to 1, got k1={k1!r} and b={b!r}.")
@@ -112,8 +114,7 @@ class BM25Index:
         Raises:
             StorageError: It is absent or damaged.
         """
-        import bm25s
-
+        bm25s = _library()
         try:
             content = json.loads((folder / _SETTINGS_FILE).read_bytes())
             index = cls([], language=content["language"])
@@ -132,11 +133,10 @@ class BM25Index:
         return scores
 
     def _tokenize(self, texts: list[str]) -> list[list[str]]:
-        import bm25s
         import Stemmer
 
         # A stemmer costs microseconds, and one object could neither be pickled nor be shared by threads.
-        tokens: list[list[str]] = bm25s.tokenize(
+        tokens: list[list[str]] = _library().tokenize(
             texts,
             stopwords="en" if self._language == "english" else [],
             stemmer=Stemmer.Stemmer(self._language),
@@ -144,6 +144,16 @@ class BM25Index:
             show_progress=False,
         )
         return tokens
+
+
+def _library() -> Any:
+    """Return bm25s, its logger at the application's level: on import it sets its own to DEBUG."""
+    fresh = "bm25s" not in sys.modules
+    import bm25s
+
+    if fresh:
+        logging.getLogger("bm25s").setLevel(logging.NOTSET)
+    return bm25s
 
 
 def _best(scores: NDArray[np.float32], k: int) -> list[tuple[int, float]]:

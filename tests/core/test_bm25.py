@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -135,3 +137,9 @@ def test_reaches_the_measured_figures(name, ndcg):
         for qid, hits in zip(collection.queries, found, strict=True)
     }
     assert evaluate(run, collection.qrels, "nDCG@10").mean["nDCG@10"] == pytest.approx(ndcg, abs=0.0005)
+
+
+def test_the_librarys_debug_lines_stay_out_of_the_applications_log():
+    code = "import logging; logging.basicConfig(); from semantic_ranker import BM25Index; BM25Index(['a cat', 'a dog'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

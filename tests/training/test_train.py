@@ -1,6 +1,7 @@
 """A whole training run on a tiny base: it learns, it resumes exactly, and what it writes can be opened."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,12 @@ from semantic_ranker import InvalidInputError, ModelLoadError
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.backends.torch import TorchBackend
 from semantic_ranker_training.config import Recipe, SourceConfig
-from semantic_ranker_training.distill import GroupDataset, train_head
+from semantic_ranker_training.distill import GroupBatch, GroupDataset, HeadTraining, train_head
 from semantic_ranker_training.mining import EncodedSource, mine
 from semantic_ranker_training.pairs import PairSource
 from semantic_ranker_training.states import RaggedStates, base_tokens, encode_states, split_states
 from semantic_ranker_training.terms import match_ids, term_weights
-from semantic_ranker_training.train import RerankerRun, base_folder, main
+from semantic_ranker_training.train import RerankerRun, base_folder, claim, main
 
 WORDS = [
     f"{a}{b}"
@@ -241,6 +242,48 @@ def test_a_killed_run_continues_as_if_it_had_not_been(base, recipe, tmp_path, mo
     for (name, expected), actual in zip(whole.head.named_parameters(), resumed.head.parameters(), strict=True):
         assert torch.equal(expected, actual), name
     assert not torch.equal(whole.head.project.weight, torch.eye(32))
+
+
+@pytest.mark.parametrize("kind", ["kl", "margin_mse", "none"])
+def test_what_is_learnt_from_is_the_formulas_loss(base, recipe, kind):
+    source = encoded(base)
+    groups = mine(source, recipe)
+    module = HeadTraining(
+        InteractionCrossEncoder.from_bi_encoder(base).head,
+        [source],
+        replace(recipe, distillation=kind, label_weight=0.5, teacher_temperature=2.0),
+    )
+    batch = GroupBatch(
+        0, groups.query[:3].tolist(), groups.passage[:3, :4].tolist(), torch.from_numpy(groups.teacher[:3, :4])
+    )
+    given = module.logits(batch).detach().numpy().astype(float)
+    wanted = 2.0 * batch.teacher.numpy().astype(float)
+    given_log, wanted_log = (values - np.log(np.exp(values).sum(1, keepdims=True)) for values in (given, wanted))
+    margins = (given[:, :1] - given[:, 1:]) - (wanted[:, :1] - wanted[:, 1:])
+    taught = {
+        "kl": (np.exp(wanted_log) * (wanted_log - given_log)).sum(1).mean(),
+        "margin_mse": (margins**2).mean(),
+        "none": 0.0,
+    }
+    assert module(batch)["loss"].item() == pytest.approx(taught[kind] - 0.5 * given_log[:, 0].mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("change", [{"distillation": "kld"}, {"distillation": "none"}])
+def test_a_recipe_that_learns_from_nothing_is_refused(recipe, change):
+    with pytest.raises(InvalidInputError, match="distillation"):
+        replace(recipe, **change)
+
+
+def test_a_run_older_than_a_key_of_the_recipe_goes_on(recipe, tmp_path):
+    path = tmp_path / "recipe.json"
+    older = recipe.to_dict()
+    del older["distillation"]
+    path.write_text(json.dumps(older))
+    claim(path, recipe)
+    assert json.loads(path.read_text()) == recipe.to_dict()
+    path.write_text(json.dumps(older))
+    with pytest.raises(InvalidInputError, match="another recipe"):
+        claim(path, replace(recipe, distillation="margin_mse"))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar, cast
 from semantic_ranker.errors import InvalidInputError
 
 _AnyRecipe = TypeVar("_AnyRecipe")
+DISTILLATIONS = ("kl", "margin_mse", "none")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,9 @@ class Recipe:
         random_candidates: Candidates taken at random, so that easy cases are not forgotten.
         teacher_weights: Weights of the z-scores that make the teacher: BM25, base cosine, teacher cosine,
             teacher token match.
-        teacher_temperature: The teacher's softmax is of its score times this.
+        teacher_temperature: The teacher's scores are multiplied by this.
+        distillation: How the teacher is learnt from: ``"kl"``, the divergence of the softmax over a query's candidates;
+            ``"margin_mse"``, the squared error of the margins to the labelled positive; ``"none"``.
         label_weight: Weight of the cross-entropy on the labelled positive beside the distillation.
         group_size: Candidates a query in one step.
         batch_queries: Queries a step.
@@ -80,6 +83,7 @@ class Recipe:
     random_candidates: int = 6
     teacher_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     teacher_temperature: float = 1.0
+    distillation: str = "kl"
     label_weight: float = 0.0
     group_size: int = 16
     batch_queries: int = 16
@@ -102,6 +106,12 @@ class Recipe:
             raise InvalidInputError(
                 f"Expected steps and batch_queries of 1 or more, got {self.steps} and {self.batch_queries}."
             )
+        if self.distillation not in DISTILLATIONS:
+            raise InvalidInputError(
+                f"Expected distillation to be one of {', '.join(DISTILLATIONS)}, got {self.distillation!r}."
+            )
+        if self.distillation == "none" and self.label_weight <= 0:
+            raise InvalidInputError('Expected a label_weight above 0 with distillation "none", else nothing is learnt.')
 
     @classmethod
     def from_toml(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

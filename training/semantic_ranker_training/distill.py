@@ -63,7 +63,7 @@ class GroupDataset(torch.utils.data.Dataset[GroupBatch]):
 
 
 class HeadTraining(nn.Module):
-    """The head with the loss: KL of the student's listwise softmax from the teacher's, plus weighted label loss."""
+    """The head with the loss: distillation as the recipe says (margins: Hofstätter 2020), plus weighted label loss."""
 
     def __init__(self, head: InteractionHead, sources: Sequence[EncodedSource], recipe: Recipe) -> None:
         super().__init__()
@@ -74,13 +74,19 @@ class HeadTraining(nn.Module):
     def forward(self, batch: GroupBatch) -> dict[str, Tensor]:
         """Return ``loss`` and its parts for one `GroupBatch`."""
         logits = self.logits(batch)
-        target = batch.teacher * self._recipe.teacher_temperature
-        distillation = functional.kl_div(
-            logits.log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True
-        )
+        distillation = self._distillation(logits, batch.teacher * self._recipe.teacher_temperature)
         labels = functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
         loss = distillation + self._recipe.label_weight * labels
         return {"loss": loss, "distillation": distillation.detach(), "labels": labels.detach()}
+
+    def _distillation(self, logits: Tensor, target: Tensor) -> Tensor:
+        if self._recipe.distillation == "kl":
+            return functional.kl_div(
+                logits.log_softmax(1), target.log_softmax(1), reduction="batchmean", log_target=True
+            )
+        if self._recipe.distillation == "margin_mse":
+            return functional.mse_loss(logits[:, :1] - logits[:, 1:], target[:, :1] - target[:, 1:])
+        return logits.new_zeros(())
 
     def logits(self, batch: GroupBatch) -> Tensor:
         """Return float32 (queries, group) of one batch."""

@@ -135,7 +135,7 @@ class ShallowRun:
         if not (self.taught_by / "training.json").is_file():
             raise InvalidInputError(f"Expected a finished run at {recipe.teacher!r}, found no training.json.")
         folder.mkdir(parents=True, exist_ok=True)
-        claim(folder / "recipe.json", recipe.to_dict())
+        claim(folder / "recipe.json", recipe)
         self.teacher_run = json.loads((self.taught_by / "training.json").read_text(encoding="utf-8"))
         self.teacher = InteractionCrossEncoder.from_folder(self.taught_by / "model").requires_grad_(False)
         self.student = shallow_model(self.teacher, recipe.layers)

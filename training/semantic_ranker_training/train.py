@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semantic_ranker.backends.interaction import InteractionHead
+    from semantic_ranker_training.shallow import ShallowRecipe
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ class RerankerRun:
     def __init__(self, recipe: Recipe, data: Path, folder: Path) -> None:
         self.recipe, self.data, self.folder = recipe, data, folder
         folder.mkdir(parents=True, exist_ok=True)
-        claim(folder / "recipe.json", recipe.to_dict())
+        claim(folder / "recipe.json", recipe)
         self.base = base_folder(recipe.base)
         self.tokenizer = bare_tokenizer(self.base)
         self.model = InteractionCrossEncoder.from_bi_encoder(self.base, joint_layers=recipe.joint_layers)
@@ -222,17 +223,18 @@ def every_tenth(groups: Groups, *, held_out: bool) -> Groups:
     return Groups(groups.query[chosen], groups.passage[chosen], groups.teacher[chosen])
 
 
-def claim(path: Path, content: dict[str, Any]) -> None:
+def claim(path: Path, recipe: Recipe | ShallowRecipe) -> None:
     """Write a recipe into a run's folder.
 
     Raises:
-        InvalidInputError: The folder holds a run of another recipe.
+        InvalidInputError: The folder holds a run of another recipe. A key that the run's recipe lacks, because it is
+            older than the key, counts as its default.
     """
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != content:
+    if path.exists() and recipe_of_values(type(recipe), json.loads(path.read_text(encoding="utf-8"))) != recipe:
         raise InvalidInputError(
             f"{path.parent} holds a run of another recipe: give another --out, or remove the folder."
         )
-    _write_json(path, content)
+    _write_json(path, recipe.to_dict())
 
 
 def _digest(pairs: PairSource) -> str:
