@@ -51,7 +51,7 @@ class Task:
         return {query: dict(self.collection.qrels[query]) for query in self.queries}
 
 
-def prepare(folder: Path, most: int | None) -> Task:
+def prepare(folder: Path, most: int | None, language: str = "english") -> Task:
     collection = load_beir(folder, "test")
     queries = sorted(
         query for query in collection.qrels if any(grade > 0 for grade in collection.qrels[query].values())
@@ -59,7 +59,7 @@ def prepare(folder: Path, most: int | None) -> Task:
     random.Random(0).shuffle(queries)
     queries = queries[:most]
     documents = list(collection.corpus)
-    index = BM25Index([collection.corpus[document] for document in documents])
+    index = BM25Index([collection.corpus[document] for document in documents], language=language)
     bm25 = {
         query: {documents[row]: score for row, score in index.search(collection.queries[query], CANDIDATES)}
         for query in queries

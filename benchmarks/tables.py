@@ -14,6 +14,7 @@ from typing import Any
 
 from campaign_tables import campaign
 from choice import choice, costs, memory, rerankers
+from language_tables import languages
 from pareto import pareto
 from pareto import plot as plot_pareto
 from pipeline_tables import others, stages, types
@@ -213,7 +214,13 @@ def cached() -> str:
 BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"quality": lambda: table(read("quality")), "speed": speed},
     "docs/embeddings.md": {"models": models, "precisions": precisions, "embedders": embedders, "cache": cached},
-    "docs/models.md": {"rerankers": rerankers, "pareto": pareto, "reliability": reliability, "choice": choice},
+    "docs/models.md": {
+        "rerankers": rerankers,
+        "pareto": pareto,
+        "reliability": reliability,
+        "languages": languages,
+        "choice": choice,
+    },
     "training/README.md": {"campaign": campaign},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},

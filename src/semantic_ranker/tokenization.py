@@ -26,6 +26,7 @@ _LONGEST_WORD_CHARACTERS = 256
 _LONGEST_WORD_TOKENS = 128
 _WINDOW_OVERLAP = 0.25
 _SIDE_SPECIALS = 2
+_BOUNDS = (("[CLS]", "[SEP]"), ("<s>", "</s>"))
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -263,7 +264,7 @@ def _open(content: bytes) -> Tokenizer:
 
 
 def _segments(tokenizer: Tokenizer) -> _Template:
-    first, last = (_token_id(tokenizer, token) for token in ("[CLS]", "[SEP]"))
+    first, last = _bounds(tokenizer)
     ids = _array([first]), _array([last, first]), _array([last])
     return _Template(ids, (_array([0]), _array([0, 1]), _array([1])), (0, 1))
 
@@ -284,13 +285,16 @@ def _template(tokenizer: Tokenizer) -> _Template:
     )
 
 
-def _token_id(tokenizer: Tokenizer, token: str) -> int:
-    found: int | None = tokenizer.token_to_id(token)
-    if found is None:
-        raise ModelLoadError(
-            f"Expected the token {token} in tokenizer.json: layout 'segments' needs a BERT vocabulary."
-        )
-    return found
+def _bounds(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return the tokens that a segment begins and ends with, by BERT's names or by XLM-R's."""
+    for names in _BOUNDS:
+        first, last = (tokenizer.token_to_id(name) for name in names)
+        if first is not None and last is not None:
+            return first, last
+    raise ModelLoadError(
+        f"Expected the tokens {' or '.join(map(' and '.join, _BOUNDS))} in tokenizer.json for layout 'segments', "
+        "found neither pair: the vocabulary is another family's."
+    )
 
 
 def _array(values: Sequence[int]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar, cast
 
 from semantic_ranker.errors import InvalidInputError
+from semantic_ranker_training.terms import SNOWBALL
 
 _AnyRecipe = TypeVar("_AnyRecipe")
 DISTILLATIONS = ("kl", "margin_mse", "none")
@@ -28,6 +29,7 @@ class SourceConfig:
         passages: At most so many distinct passages.
         queries: At most so many queries.
         packages: Installed packages to read, for ``docstrings``.
+        language: ISO 639-1; decides the stems by which BM25 finds candidates.
     """
 
     file: str
@@ -35,6 +37,7 @@ class SourceConfig:
     passages: int
     queries: int
     packages: tuple[str, ...] = ()
+    language: str = "en"
 
     @property
     def name(self) -> str:
@@ -50,6 +53,9 @@ class Recipe:
         name: Name of the model.
         base: Bi-encoder to start from: a folder, or ``package:folder`` inside an installed package.
         teacher: Bigger bi-encoder, a sentence-transformers folder; empty trains without it.
+        languages: ISO 639-1 codes that the model is for; words match by the stems of these languages.
+        centre: Whether the mean of all passages' states is taken off every state: for a base such as e5, whose vectors
+            all point in nearly one direction.
         joint_layers: Layers that read query and passage together, on top of the split ones.
         sources: What to train on.
         passage_tokens: Tokens kept of a passage while training.
@@ -75,6 +81,8 @@ class Recipe:
     name: str
     base: str
     teacher: str = ""
+    languages: tuple[str, ...] = ("en",)
+    centre: bool = False
     joint_layers: int = 0
     sources: tuple[SourceConfig, ...] = field(default=())
     passage_tokens: int = 192
@@ -106,6 +114,8 @@ class Recipe:
             raise InvalidInputError(
                 f"Expected steps and batch_queries of 1 or more, got {self.steps} and {self.batch_queries}."
             )
+        if not self.languages or set(self.languages) - SNOWBALL.keys():
+            raise InvalidInputError(f"Expected languages out of {', '.join(SNOWBALL)}, got {list(self.languages)}.")
         if self.distillation not in DISTILLATIONS:
             raise InvalidInputError(
                 f"Expected distillation to be one of {', '.join(DISTILLATIONS)}, got {self.distillation!r}."

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from semantic_ranker.backends.interaction import InteractionCrossEncoder
 
-_CLS, _SEP = 101, 102
-
 
 @dataclass(frozen=True, slots=True)
 class GroupBatch:
@@ -65,9 +63,10 @@ class GroupDataset(torch.utils.data.Dataset[GroupBatch]):
 class HeadTraining(nn.Module):
     """The head with the loss: distillation as the recipe says (margins: Hofstätter 2020), plus weighted label loss."""
 
-    def __init__(self, head: InteractionHead, sources: Sequence[EncodedSource], recipe: Recipe) -> None:
+    def __init__(self, model: InteractionCrossEncoder, sources: Sequence[EncodedSource], recipe: Recipe) -> None:
         super().__init__()
-        self.head = head
+        self.head = model.head
+        self._special = model.config.cls_token_id, model.config.sep_token_id
         self._sources = sources
         self._recipe = recipe
 
@@ -102,7 +101,8 @@ class HeadTraining(nn.Module):
 
     def _side(self, batch: tuple[Tensor, Tensor, Tensor]) -> Side:
         ids, mask, states = batch
-        return self.head.side(ids, states, mask, mask * ((ids != _CLS) & (ids != _SEP)).float())
+        first, last = self._special
+        return self.head.side(ids, states, mask, mask * ((ids != first) & (ids != last)).float())
 
 
 def _rows(side: Side, rows: Tensor) -> Side:
@@ -151,7 +151,7 @@ def train_head(
         The trainer's log, one dict an entry.
     """
     torch.manual_seed(recipe.seed)
-    module = HeadTraining(model.head, sources, recipe)
+    module = HeadTraining(model, sources, recipe)
     trainer = _HeadTrainer(
         model=module,
         args=TrainingArguments(

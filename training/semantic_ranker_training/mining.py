@@ -14,6 +14,7 @@ from semantic_ranker import BM25Index
 from semantic_ranker_training.config import Recipe
 from semantic_ranker_training.pairs import PairSource
 from semantic_ranker_training.states import RaggedStates
+from semantic_ranker_training.terms import SNOWBALL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,7 +69,7 @@ def mine(source: EncodedSource, recipe: Recipe) -> Groups:
     that the base puts above 0.97 of the positive's cosine is left out (a likely false negative; NV-Retriever's rule).
     """
     generator = np.random.default_rng([recipe.seed, len(source.pairs.passages)])
-    lexical = BM25Index(source.pairs.passages)
+    lexical = BM25Index(source.pairs.passages, language=SNOWBALL[source.pairs.language])
     rows, passages, scores = [], [], []
     for row, positive in enumerate(tqdm(source.pairs.positives, desc=f"mine {source.pairs.name}", disable=None)):
         bm25 = lexical.scores(source.pairs.queries[row])

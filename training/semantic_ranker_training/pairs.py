@@ -29,12 +29,14 @@ class PairSource:
         passages: Distinct passages.
         queries: The queries.
         positives: Row in ``passages`` of each query's passage.
+        language: ISO 639-1.
     """
 
     name: str
     passages: list[str]
     queries: list[str]
     positives: list[int]
+    language: str = "en"
 
 
 def load_source(config: SourceConfig, data: Path, seed: int) -> PairSource:
@@ -57,7 +59,8 @@ def load_source(config: SourceConfig, data: Path, seed: int) -> PairSource:
     kept = [pair for pair in pairs if pair[1] in rows]
     chooser.shuffle(kept)
     kept = kept[: config.queries]
-    return PairSource(config.name, passages, [query for query, _ in kept], [rows[passage] for _, passage in kept])
+    queries, positives = [query for query, _ in kept], [rows[passage] for _, passage in kept]
+    return PairSource(config.name, passages, queries, positives, config.language)
 
 
 def read_pairs(path: Path, source: str = "") -> Iterator[tuple[str, str]]:

@@ -25,6 +25,7 @@ from semantic_ranker_training.train import base_folder
 _LICENSES = {
     "docstrings": "BSD-3-Clause and similar, per package",
     "debian-en": "free, per package",
+    "debian-es": "free, per package",
     "medquad": "CC BY 4.0",
 }
 _QA_LICENSE = "CC BY-SA 4.0"
@@ -111,9 +112,8 @@ def _head_run(run: dict[str, Any], quality: dict[str, Any] | None, version: str)
         ),
         recipe=(
             f"{recipe['steps']} steps of listwise distillation on {recipe['batch_queries']} queries with "
-            f"{recipe['group_size']} candidates each. The teacher is the sum of the z-scores of BM25, the base's "
-            "cosine, and the cosine and token match of all-mpnet-base-v2. Only the head was trained; labels were used "
-            "for nothing but the filter of wrong pairs and the calibration."
+            f"{recipe['group_size']} candidates each. The teacher is the sum of the z-scores of {_taught_by(recipe)}. "
+            "Only the head was trained; labels were used for nothing but the filter of wrong pairs and the calibration."
         ),
         data=data,
         seen=(
@@ -129,7 +129,21 @@ def _head_run(run: dict[str, Any], quality: dict[str, Any] | None, version: str)
         metrics=_metrics(quality),
         training={key: run[key] for key in ("recipe", "pairs", "passages", "data_sha256", "held_out", "versions")},
     )
-    return of_base(metadata, recipe["base"], limits=metadata.limits[-1:])
+    # Runs of before there were such keys have none.
+    languages = tuple(recipe.get("languages", ()))
+    limits = metadata.limits[-1:]
+    if set(languages) - {"en"}:
+        limits = (
+            f"Trained and calibrated on texts in {', '.join(languages)}, with questions in English alone; check a "
+            "threshold on your own texts.",
+        )
+    return of_base(metadata, recipe["base"], languages=languages, limits=limits)
+
+
+def _taught_by(recipe: dict[str, Any]) -> str:
+    if recipe.get("teacher") == "":
+        return "BM25 and the base's cosine"
+    return "BM25, the base's cosine, and the cosine and token match of all-mpnet-base-v2"
 
 
 def calibration_ids(states: Path, *, passages: int = 40, queries: int = 15) -> list[list[int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,19 @@ STOP_WORDS = frozenset(
 )
 
 
+SNOWBALL = {
+    "ar": "arabic", "ca": "catalan", "da": "danish", "de": "german", "el": "greek", "en": "english", "es": "spanish",
+    "eu": "basque", "fi": "finnish", "fr": "french", "ga": "irish", "hi": "hindi", "hu": "hungarian",
+    "hy": "armenian", "id": "indonesian", "it": "italian", "lt": "lithuanian", "ne": "nepali", "nl": "dutch",
+    "no": "norwegian", "pt": "portuguese", "ro": "romanian", "ru": "russian", "sr": "serbian", "sv": "swedish",
+    "ta": "tamil", "tr": "turkish", "yi": "yiddish",
+}  # fmt: skip
+"""Stemmer by ISO 639-1 code."""
+_WORD_START = "\u2581"
+
+
 def term_weights(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return Lucene's idf, ``ln(1 + (N - n + 0.5) / (n + 0.5))``, of every token, 0 for stop words.
+    """Return Lucene's idf, ``ln(1 + (N - n + 0.5) / (n + 0.5))``, of every token, 0 for English stop words.
 
     Args:
         tokenizer: Without truncation or padding.
@@ -38,19 +50,34 @@ def term_weights(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float
     for encoding in tokenizer.encode_batch([text[:4000] for text in texts], add_special_tokens=False):
         frequency[list(set(encoding.ids))] += 1
     weights = np.log(1 + (len(texts) - frequency + 0.5) / (frequency + 0.5))
-    weights[[vocabulary[word] for word in STOP_WORDS if word in vocabulary]] = 0.0
+    weights[[row for token, row in vocabulary.items() if _word(token) in STOP_WORDS]] = 0.0
+    if _WORD_START in vocabulary:
+        weights[vocabulary[_WORD_START]] = 0.0
     return weights.astype(np.float32)
 
 
-def match_ids(tokenizer: Tokenizer, language: str = "english") -> NDArray[np.int64]:
-    """Return a class for every token such that whole words with one stem share it: int64 (vocabulary,)."""
+def match_ids(tokenizer: Tokenizer, *stemmers: str) -> NDArray[np.int64]:
+    """Return a class for every token such that whole words with one stem share it: int64 (vocabulary,).
+
+    Pieces of SentencePiece (``\u2581word``) count as whole words, as those of WordPiece without ``##`` do, and case is
+    ignored.
+
+    Args:
+        tokenizer: Of the model.
+        stemmers: Snowball's names, each applied to what the one before left; none is ``english``.
+    """
     import Stemmer
 
-    stemmer = Stemmer.Stemmer(language)
+    stem = [Stemmer.Stemmer(name).stemWord for name in stemmers or ("english",)]
     vocabulary = tokenizer.get_vocab()
+    pieces = _WORD_START in vocabulary
     classes = np.arange(len(vocabulary))
     first: dict[str, int] = {}
     for token, row in sorted(vocabulary.items(), key=lambda item: item[1]):
-        if token.isalpha():
-            classes[row] = first.setdefault(stemmer.stemWord(token), row)
+        if token.startswith(_WORD_START) is pieces and (word := _word(token)).isalpha():
+            classes[row] = first.setdefault(functools.reduce(lambda left, each: each(left), stem, word), row)
     return classes
+
+
+def _word(token: str) -> str:
+    return token.removeprefix(_WORD_START).lower()

@@ -33,18 +33,18 @@ from semantic_ranker_training.states import (
     split_states,
     teacher_states,
 )
-from semantic_ranker_training.terms import match_ids, term_weights
+from semantic_ranker_training.terms import SNOWBALL, match_ids, term_weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from semantic_ranker.backends.interaction import InteractionHead
     from semantic_ranker_training.shallow import ShallowRecipe
 
 logger = logging.getLogger(__name__)
 
 QUERY_TOKENS = 64
 _HELD_OUT_EVERY = 10
+_CENTRED_ON = 100  # passages of each source
 
 
 def base_folder(base: str) -> Path:
@@ -81,7 +81,10 @@ class RerankerRun:
         claim(folder / "recipe.json", recipe)
         self.base = base_folder(recipe.base)
         self.tokenizer = bare_tokenizer(self.base)
+        torch.manual_seed(recipe.seed)  # the head's small network starts at random
         self.model = InteractionCrossEncoder.from_bi_encoder(self.base, joint_layers=recipe.joint_layers)
+        if recipe.centre:
+            self._centre()
 
     def run(self) -> Path:
         """Do all steps that are not done yet and return the folder of the trained weights."""
@@ -93,7 +96,7 @@ class RerankerRun:
             self.model, sources, [every_tenth(g, held_out=False) for g in groups], self.recipe, self.folder / "trainer"
         )
         after = self._accuracy(sources, held_out)
-        scale, bias = _platt(np.concatenate(_logits(self.model.head, sources, held_out, self.recipe)))
+        scale, bias = _platt(np.concatenate(_logits(self.model, sources, held_out, self.recipe)))
         target = self.folder / "model"
         self.model.save(target)
         _write_json(
@@ -116,8 +119,27 @@ class RerankerRun:
         sources = [self._encoded(config) for config in self.recipe.sources]
         passages = [passage for source in sources for passage in source.pairs.passages]
         self.model.head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, passages)))
-        self.model.head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer)))
+        stemmers = [SNOWBALL[language] for language in self.recipe.languages]
+        self.model.head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer, *stemmers)))
         return sources
+
+    def _centre(self) -> None:
+        """Take the mean state of some passages of each source off all states, through the bias of the last layer."""
+        path = self.folder / "centre.npy"
+        if not path.exists():
+            texts = [
+                text
+                for config in self.recipe.sources
+                for text in load_source(config, self.data, self.recipe.seed).passages[:_CENTRED_ON]
+            ]
+            ids = base_tokens(self.tokenizer, texts, self.recipe.passage_tokens)
+            found = encode_states(ids, split_states(self.model), label="centre")
+            totals = np.add.reduceat(found.states.astype(np.float64), found.offsets[:-1])
+            temporary = path.with_suffix(".tmp.npy")
+            np.save(temporary, (totals / np.diff(found.offsets)[:, None]).mean(0))
+            os.replace(temporary, path)
+        last = f"encoder.layer.{self.model.config.num_hidden_layers - 1}.output.LayerNorm.bias"
+        self.model.state_dict()[last].sub_(torch.from_numpy(np.load(path)).float())
 
     def _encoded(self, config: SourceConfig) -> EncodedSource:
         pairs = load_source(config, self.data, self.recipe.seed)
@@ -160,7 +182,7 @@ class RerankerRun:
 
     def _accuracy(self, sources: Sequence[EncodedSource], groups: Sequence[Groups]) -> dict[str, float]:
         """Share of held-out groups whose positive is ranked first: a check of the run, not a figure to quote."""
-        logits = _logits(self.model.head, sources, groups, self.recipe)
+        logits = _logits(self.model, sources, groups, self.recipe)
         return {
             source.pairs.name: round(float((scores.argmax(1) == 0).mean()), 4)
             for source, scores in zip(sources, logits, strict=True)
@@ -168,9 +190,9 @@ class RerankerRun:
 
 
 def _logits(
-    head: InteractionHead, sources: Sequence[EncodedSource], groups: Sequence[Groups], recipe: Recipe
+    model: InteractionCrossEncoder, sources: Sequence[EncodedSource], groups: Sequence[Groups], recipe: Recipe
 ) -> list[NDArray[np.float32]]:
-    module = HeadTraining(head, sources, recipe).eval()
+    module = HeadTraining(model, sources, recipe).eval()
     found = []
     with torch.inference_mode():
         for place, group in enumerate(groups):
@@ -213,7 +235,7 @@ def calibrate(model: InteractionCrossEncoder, folder: Path) -> tuple[float, floa
         )
         sources.append(EncodedSource(PairSource(name, [], [], []), queries, passages, None, None))
         groups.append(every_tenth(Groups.load(path), held_out=True))
-    return _platt(np.concatenate(_logits(model.head, sources, groups, recipe)))
+    return _platt(np.concatenate(_logits(model, sources, groups, recipe)))
 
 
 def every_tenth(groups: Groups, *, held_out: bool) -> Groups:
