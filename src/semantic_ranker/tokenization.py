@@ -264,7 +264,7 @@ def _open(content: bytes) -> Tokenizer:
 
 
 def _segments(tokenizer: Tokenizer) -> _Template:
-    first, last = _bounds(tokenizer)
+    first, last = bounds(tokenizer)
     ids = _array([first]), _array([last, first]), _array([last])
     return _Template(ids, (_array([0]), _array([0, 1]), _array([1])), (0, 1))
 
@@ -285,15 +285,19 @@ def _template(tokenizer: Tokenizer) -> _Template:
     )
 
 
-def _bounds(tokenizer: Tokenizer) -> tuple[int, int]:
-    """Return the tokens that a segment begins and ends with, by BERT's names or by XLM-R's."""
+def bounds(tokenizer: Tokenizer) -> tuple[int, int]:
+    """Return the tokens that a segment begins and ends with, by BERT's names or by XLM-R's.
+
+    Raises:
+        ModelLoadError: The vocabulary has neither.
+    """
     for names in _BOUNDS:
         first, last = (tokenizer.token_to_id(name) for name in names)
         if first is not None and last is not None:
             return first, last
     raise ModelLoadError(
-        f"Expected the tokens {' or '.join(map(' and '.join, _BOUNDS))} in tokenizer.json for layout 'segments', "
-        "found neither pair: the vocabulary is another family's."
+        f"Expected the tokens {' or '.join(map(' and '.join, _BOUNDS))} in the vocabulary, which begin and end a "
+        "segment, found neither: it is another family's."
     )
 
 

@@ -7,12 +7,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from tokenizers import Tokenizer, models
 
 from semantic_ranker import CrossEncoder, InvalidInputError, ModelLoadError
 from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker.segments import EncodedPassage, StateCache
 from semantic_ranker.segments.engine import SegmentBackend
-from semantic_ranker.tokenization import EncodedPair
+from semantic_ranker.tokenization import EncodedPair, bounds
 
 QUERY = "how do I reset my password"
 TEXTS = [
@@ -170,3 +171,15 @@ def test_another_graph_in_its_place_is_refused(folder):
     onnx.save(model, folder / "onnx/segment_qint8.onnx")
     with pytest.raises(ModelLoadError, match="input_ids to tokens, pooled, importance"):
         CrossEncoder(folder).score(QUERY, TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"), [(("[CLS]", "[SEP]"), (0, 1)), (("<s>", "</s>"), (0, 1)), (("[CLS]", "</s>"), None)]
+)
+def test_a_segment_begins_and_ends_with_the_tokens_of_its_family(names, found):
+    tokenizer = Tokenizer(models.WordLevel({names[0]: 0, names[1]: 1, "[UNK]": 2}, unk_token="[UNK]"))
+    if found is not None:
+        assert bounds(tokenizer) == found
+        return
+    with pytest.raises(ModelLoadError, match=r"\[CLS\] and \[SEP\] or <s> and </s>"):
+        bounds(tokenizer)

@@ -298,7 +298,9 @@ def test_what_is_learnt_from_is_the_formulas_loss(base, recipe, kind):
         "margin_mse": (margins**2).mean(),
         "none": 0.0,
     }
-    assert module(batch)["loss"].item() == pytest.approx(taught[kind] - 0.5 * given_log[:, 0].mean(), rel=1e-4, abs=1e-6)
+    assert module(batch)["loss"].item() == pytest.approx(
+        taught[kind] - 0.5 * given_log[:, 0].mean(), rel=1e-4, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("change", [{"distillation": "kld"}, {"distillation": "none"}])

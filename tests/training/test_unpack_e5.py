@@ -11,20 +11,24 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 from transformers import BertModel
 
-from semantic_ranker import InvalidInputError
+from semantic_ranker import CrossEncoder, InvalidInputError
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
+from semantic_ranker_training.config import Recipe, SourceConfig
+from semantic_ranker_training.release import main as release
+from semantic_ranker_training.train import RerankerRun
 from semantic_ranker_training.unpack_e5 import installed, main, unpack
 
-WIDTH, LAYERS, INNER, VOCABULARY, POSITIONS = 32, 1, 64, 10, 6
-PIECES = ["<s>", "<pad>", "</s>", "<unk>", "\u2581", "\u2581sol", "es", "\u2581casa"]
+WIDTH, LAYERS, INNER, VOCABULARY, POSITIONS = 32, 1, 64, 60, 64
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "\u2581"]
+PIECES = [*SPECIAL, "\u2581sol", "es", "\u2581casa"]
 
 
-def packed(tensors):
-    blob = b"".join(piece.encode() for piece in PIECES)
-    offsets = np.cumsum([0, *(len(piece.encode()) for piece in PIECES)]).astype("<u4")
+def packed(tensors, pieces=PIECES):
+    blob = b"".join(piece.encode() for piece in pieces)
+    offsets = np.cumsum([0, *(len(piece.encode()) for piece in pieces)]).astype("<u4")
     head = b"E5S1" + struct.pack("<I7ifi", 1, WIDTH, LAYERS, 4, INNER, VOCABULARY, POSITIONS, 1, 1e-12, 32)
-    head += struct.pack("<5iQ", len(PIECES), 0, 2, 1, 3, len(blob)) + offsets.tobytes()
-    head += (-np.arange(len(PIECES))).astype("<f4").tobytes()
+    head += struct.pack("<5iQ", len(pieces), 0, 2, 1, 3, len(blob)) + offsets.tobytes()
+    head += (-np.arange(len(pieces))).astype("<f4").tobytes()
     head += blob + struct.pack("<iI", 1, 9) + struct.pack("<IBI", 0x41, 1, 0x61)
     size = len(head) + 4 + sum(2 + len(name) + 21 for name in tensors)
     directory, body = struct.pack("<i", len(tensors)), b""
@@ -108,6 +112,49 @@ def test_another_file_a_missing_one_and_one_without_a_tensor_are_refused(tensors
     with pytest.raises(SystemExit):
         main([str(tmp_path / "out"), "--file", str(tmp_path / "none.bin")])
     assert "none.bin" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_reranker_for_two_languages_is_trained_on_it_and_opened(tensors, tmp_path):
+    words = [
+        f"{first}{last}"
+        for first in ("ca", "so", "lu", "ma", "pe", "ri", "to", "ne")
+        for last in ("sa", "no", "ta", "ro", "li")
+    ]
+    pieces = [*SPECIAL, *(f"\u2581{word}" for word in words)]
+    (tmp_path / "small.bin").write_bytes(packed(tensors, pieces))
+    base = unpack(tmp_path / "small.bin", tmp_path / "multilingual-e5-small")
+    chooser = np.random.default_rng(1)
+    with (tmp_path / "pairs.jsonl").open("w") as stream:
+        for _ in range(80):
+            said = chooser.choice(words, 9, replace=False)
+            stream.write(json.dumps({"query": " ".join(said[:3]), "positive": " ".join(said)}) + "\n")
+    recipe = Recipe(
+        name="two",
+        base=str(base),
+        languages=("en", "es"),
+        centre=True,
+        sources=(SourceConfig(file="pairs.jsonl", language="es", passages=80, queries=60),),
+        passage_tokens=32,
+        steps=4,
+        batch_queries=4,
+        group_size=6,
+    )
+    RerankerRun(recipe, tmp_path, tmp_path / "run").run()
+    assert release([str(tmp_path / "run"), str(tmp_path / "out"), "--precisions", "fp32"]) == 0
+    with CrossEncoder(tmp_path / "out", precision="fp32") as encoder:
+        assert encoder.languages == ("en", "es")
+        found = encoder.rank("toli casa neta", ["luta lino riro", "toli casa neta", "mano peli sosa"])
+        assert found[0].index == 1
+        held = encoder.rank("Wie kann ich das Passwort von meinem Konto und die Adresse \u00e4ndern?", ["eins", "zwei"])
+        assert [item.degraded for item in held] == ["language de"] * 2
+        spanish = encoder.rank(
+            "\u00bfc\u00f3mo se cambia la contrase\u00f1a de la cuenta de los que no la saben?", ["casa"]
+        )
+        assert spanish[0].degraded is None
+    card = (tmp_path / "out/README.md").read_text()
+    assert "intfloat/multilingual-e5-small" in card
+    assert "mit" in card
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from semantic_ranker._extras import requires_extra
 from semantic_ranker.backends.interaction import ARCHITECTURE, InteractionCrossEncoder
 from semantic_ranker.errors import ModelLoadError
 from semantic_ranker.model_folder import BUNDLED, SEGMENT_HEAD, SEGMENT_WEIGHTS, ModelFolder
+from semantic_ranker.tokenization import bounds
 from semantic_ranker_training.origin import WEIGHTS
 from semantic_ranker_training.train import base_folder
 
@@ -91,10 +92,7 @@ def open_interaction(base: Base) -> InteractionCrossEncoder:
     """
     if base.kind == "bi-encoder":
         model = InteractionCrossEncoder.from_bi_encoder(base.folder)
-        tokens = Tokenizer.from_file(str(tokenizer_file(base)))
-        first, last = tokens.token_to_id("[CLS]"), tokens.token_to_id("[SEP]")
-        if first is None or last is None:
-            raise ModelLoadError(f"Expected the tokens [CLS] and [SEP] in the tokenizer of {base.name!r}, found none.")
+        first, last = bounds(Tokenizer.from_file(str(tokenizer_file(base))))
         model.config = replace(model.config, cls_token_id=first, sep_token_id=last)
         return model
     if (base.folder / WEIGHTS).is_file():
