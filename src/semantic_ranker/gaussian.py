@@ -18,7 +18,8 @@ from semantic_ranker.embedder import Embedder
 from semantic_ranker.embedding.canary import Canary
 from semantic_ranker.embedding.pooling import normalized
 from semantic_ranker.errors import InvalidInputError, SpaceMismatchError
-from semantic_ranker.indexes.index import IndexEmbedder, PassageIndex
+from semantic_ranker.indexes.embedder import IndexEmbedder
+from semantic_ranker.indexes.index import PassageIndex
 from semantic_ranker.indexes.passage import Passage
 from semantic_ranker.indexes.vectors import checked_vectors
 

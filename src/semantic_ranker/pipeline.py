@@ -35,7 +35,7 @@ from semantic_ranker.retrieval import Fusion, Retrieval, TwoStageRetriever
 if TYPE_CHECKING:
     from semantic_ranker.cross_encoder import CrossEncoder
     from semantic_ranker.documents import ChunkConfig, Redactor
-    from semantic_ranker.indexes.index import IndexEmbedder
+    from semantic_ranker.indexes.embedder import IndexEmbedder
     from semantic_ranker.indexes.ingest import Ingested
     from semantic_ranker.indexes.store import VectorStore
 

@@ -13,7 +13,7 @@ from semantic_ranker.errors import InvalidInputError, ModelLoadError, StorageErr
 
 if TYPE_CHECKING:
     from semantic_ranker.cross_encoder import CrossEncoder
-    from semantic_ranker.indexes.index import IndexEmbedder
+    from semantic_ranker.indexes.embedder import IndexEmbedder
 
 logger = logging.getLogger(__name__)
 

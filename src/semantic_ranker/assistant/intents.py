@@ -18,7 +18,7 @@ from semantic_ranker.indexes.filters import check_where
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from semantic_ranker.indexes.index import IndexEmbedder
+    from semantic_ranker.indexes.embedder import IndexEmbedder
 
 _USUAL_THRESHOLD = 0.5
 _LEAST_THRESHOLD = 0.2  # below, texts have little to do with each other in any model

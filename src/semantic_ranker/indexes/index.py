@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from semantic_ranker.bm25 import BM25Index
 from semantic_ranker.embedding.manifest import SpaceManifest
@@ -25,32 +25,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from semantic_ranker.embedding.canary import Canary
+    from semantic_ranker.indexes.embedder import IndexEmbedder
     from semantic_ranker.indexes.store import Scored, VectorStore
-    from semantic_ranker.spaces import EmbeddingSpace
 
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = 1024  # passages embedded and added together
 _DEPTH = 100  # of each list that is fused, at least
 _OVERFETCH = 3  # a store may still hold vectors of passages that are gone
-
-
-class IndexEmbedder(Protocol):
-    """What an index needs of an embedder; `Embedder` is one."""
-
-    @property
-    def space(self) -> EmbeddingSpace:
-        """Where its vectors lie."""
-
-    def canary(self) -> Canary:
-        """Return the probe texts' vectors."""
-
-    def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return vectors, float32 (n, dim)."""
-
-    def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return vectors, float32 (n, dim)."""
 
 
 class PassageIndex:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semantic_ranker.cross_encoder import CrossEncoder
-    from semantic_ranker.indexes.index import IndexEmbedder
+    from semantic_ranker.indexes.embedder import IndexEmbedder
     from semantic_ranker.pipeline import RAGPipeline
     from semantic_ranker.ranking import RankedText
 
