@@ -47,9 +47,16 @@ def _gains(found: dict[str, Any]) -> str:
     if not gains:
         return ""
     told = "; ".join(
-        f"{name} {part['difference']:+.3f} [{part['low']:+.3f}, {part['high']:+.3f}]" for name, part in gains.items()
+        f"{_short(name)} {part['difference']:+.3f} [{part['low']:+.3f}, {part['high']:+.3f}]"
+        for name, part in gains.items()
     )
     return f"In pairs: {told}. "
+
+
+def _short(name: str) -> str:
+    ours, theirs = name.split(" - ")
+    who = "it and words" if ours.endswith("fitted") else "`reranker-multilingual`"
+    return f"{who} against {'both by ranks' if theirs == 'RRF' else theirs}"
 
 
 def _english(held: int, english: dict[str, Any]) -> str:
