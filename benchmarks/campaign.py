@@ -49,6 +49,8 @@ STEPS = 300
 TOKENS = 256
 BASELINE = "as released, 300 steps"
 UNTRAINED = "no training"
+RELEASED = "as released, its 600 steps"
+HALF = "half no training, half as released"
 
 
 @dataclass(frozen=True)
@@ -234,9 +236,12 @@ class Campaign:
         kept: dict[str, dict[str, float]] = json.loads(path.read_text())
         return kept
 
-    def averaged(self, ways: Sequence[Way]) -> TorchHead:
+    def released(self) -> TorchHead:
+        """Return the head that the run ended with."""
+        return self.head(InteractionCrossEncoder.from_folder(self.run.folder / "model").head.state_dict())
+
+    def averaged(self, heads: Sequence[dict[str, torch.Tensor]]) -> TorchHead:
         """Return the head whose weights are the mean of several."""
-        heads = [self.trained(way).state_dict() for way in ways]
         mean = {
             key: torch.stack([head[key].double() for head in heads]).mean(0).to(value.dtype)
             for key, value in heads[0].items()
@@ -300,7 +305,14 @@ def main() -> None:
     for name, way in ways.items():
         scores[name] = campaign.measured(name, lambda of=way: campaign.trained(of))  # type: ignore[misc]
     mean_of = f"mean of {len(AVERAGED)} seeds' weights"
-    scores[mean_of] = campaign.measured(mean_of, lambda: campaign.averaged([ways[name] for name in AVERAGED]))
+    seeds = [ways[name] for name in AVERAGED]
+    scores[mean_of] = campaign.measured(
+        mean_of, lambda: campaign.averaged([campaign.trained(way).state_dict() for way in seeds])
+    )
+    scores[RELEASED] = campaign.measured(RELEASED, campaign.released)
+    scores[HALF] = campaign.measured(
+        HALF, lambda: campaign.averaged([campaign.start, campaign.released().state_dict()])
+    )
     bm25 = {task.name: evaluate(task.bm25, task.qrels, [METRIC]).per_query[METRIC] for task in tasks}
     result = {
         "what": f"{METRIC} of reranking BM25's top 100 by each way of training the head, fp32 encoder",

@@ -242,3 +242,38 @@ def test_none_of_few_texts_leaves_more_open_than_none_of_many(module: Callable[[
     assert few["high"] == pytest.approx(0.49, abs=0.01)
     assert many["high"] < 0.001
     assert reliability.Share(math.nan, np.zeros(100)).to_dict() is None
+
+
+def test_the_spanish_table_shows_each_system_with_its_change(module: Callable[[str], ModuleType]) -> None:
+    spanish, shown = _read("languages")["spanish"], _written("languages")
+    titles = module("language_tables")._TITLES
+    assert set(spanish["systems"]) == set(titles), "a system that was measured is left out"
+    for name, system in spanish["systems"].items():
+        cells = shown[(titles[name],)]
+        assert _numbers(cells[0]) == [round(system[key], 3) for key in ("mean", "low", "high")]
+        change = spanish["against BM25"].get(name)
+        assert bool(cells[1]) is (change is not None)
+        if change:
+            assert cells[1].startswith(f"{change['difference']:+.3f}")
+
+
+def test_english_queries_that_are_held_back_are_told(results: Path, module: Callable[[str], ModuleType]) -> None:
+    found = json.loads((results / "languages.json").read_text())
+    assert "none is held back" in module("language_tables").languages()
+    found["english"]["cosqa"] |= {"held back": 3, "with - without": {"difference": -0.0123}}
+    (results / "languages.json").write_text(json.dumps(found))
+    text = module("language_tables").languages()
+    assert "none is held back" not in text
+    assert "cosqa 3 of 500, nDCG@10 -0.0123" in text
+
+
+def test_the_campaign_chooses_without_the_collection_that_is_looked_at(module: Callable[[str], ModuleType]) -> None:
+    campaign = module("campaign")
+    others = campaign.COLLECTIONS[1:]
+    base = {name: {"q": 0.5} for name in campaign.COLLECTIONS}
+    # Best by far on the first collection, and worse on the other three: chosen wherever the first is looked at.
+    lucky = {campaign.COLLECTIONS[0]: {"q": 1.0}, **{name: {"q": 0.4} for name in others}}
+    found = campaign.rotation({campaign.BASELINE: base, "lucky": lucky})
+    assert found[campaign.COLLECTIONS[0]]["chosen"] == campaign.BASELINE
+    assert [found[name]["chosen"] for name in others] == ["lucky"] * 3
+    assert [found[name]["there"] for name in others] == [0.4] * 3

@@ -28,6 +28,10 @@ def test_the_card_says_what_was_trained_on_and_measured():
     assert set(metadata.metrics[0].baselines) == {"BM25", "bi-encoder", "RRF"}
     assert "9 queries over 30 passages" in metadata.data[0].use
     assert metadata_of(RUN, None, "1").metrics == ()
+    names = ("multilingual", "multilingual-e5-small", "BM25", "RRF")
+    spanish = {"spanish": {"collection": "es", "systems": dict.fromkeys(names, FIGURES["BM25"])}}
+    (measured,) = metadata_of(RUN, spanish, "1").metrics
+    assert (measured.collection, set(measured.baselines)) == ("es", set(names[1:]))
 
 
 def test_nothing_is_claimed_of_a_base_that_is_not_described():

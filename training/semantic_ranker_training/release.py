@@ -37,7 +37,8 @@ def metadata_of(run: dict[str, Any], quality: dict[str, Any] | None, version: st
 
     Args:
         run: Content of the run's ``training.json``, of `train` or of `shallow`.
-        quality: Content of ``benchmarks/results/quality.json``, or None.
+        quality: Content of ``benchmarks/results/quality.json``, or of ``languages.json`` for the model of that file, or
+            None.
         version: Version of the weights.
     """
     if "teacher" not in run:
@@ -165,17 +166,18 @@ def calibration_ids(states: Path, *, passages: int = 40, queries: int = 15) -> l
 def _metrics(quality: dict[str, Any] | None) -> tuple[Metric, ...]:
     if quality is None:
         return ()
+    if "spanish" in quality:
+        part = quality["spanish"]
+        return (_metric(part["collection"], part["systems"], "multilingual", "multilingual-e5-small"),)
     tables = {name: part["systems"] for name, part in quality["collections"].items()} | {"macro": quality["macro"]}
-    return tuple(
-        Metric(
-            collection=name,
-            name="nDCG@10",
-            value=systems["reranker"]["mean"],
-            low=systems["reranker"]["low"],
-            high=systems["reranker"]["high"],
-            baselines={other: systems[other]["mean"] for other in ("BM25", "bi-encoder", "RRF")},
-        )
-        for name, systems in tables.items()
+    return tuple(_metric(name, systems, "reranker", "bi-encoder") for name, systems in tables.items())
+
+
+def _metric(collection: str, systems: dict[str, Any], ours: str, bi_encoder: str) -> Metric:
+    of = systems[ours]
+    baselines = {name: systems[name]["mean"] for name in ("BM25", bi_encoder, "RRF")}
+    return Metric(
+        collection=collection, name="nDCG@10", value=of["mean"], low=of["low"], high=of["high"], baselines=baselines
     )
 
 
@@ -184,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="semantic_ranker_training.release", description="Export a finished run.")
     parser.add_argument("run", type=Path, help="folder that semantic_ranker_training.train wrote")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--quality", type=Path, help="results of benchmarks/quality.py, for the card")
+    parser.add_argument("--quality", type=Path, help="results of benchmarks/quality.py or languages.py, for the card")
     parser.add_argument("--precisions", nargs="+", default=["int8"], choices=["int8", "fp32"])
     parser.add_argument("--version", default="0.1.0", help="version of the weights")
     parser.add_argument("--compact", action="store_true", help="tables of int8 in 4 and 8 bits: 7 MB less")
