@@ -144,9 +144,9 @@ def requests_of(data: Path, count: int, passages: int) -> list[list[NDArray[np.i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", "../shared/data")))
-    parser.add_argument("--requests", type=int, default=16, help="of each measurement")
+    parser.add_argument("--requests", type=int, default=8, help="of each measurement")
     parser.add_argument("--passages", type=int, default=10, help="of a request")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/concurrency.json")
     options = parser.parse_args()
     cores = usable_cores()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from table_parts import RESULTS, read
+from table_parts import RESULTS, read, rows
 
 
 def latency() -> str:
@@ -134,3 +134,25 @@ def profile() -> str:
             lines.append(f"| {precision} | {tokens} | {part['ms']:.1f} | {cells} |")
     lines += ["", f"One pair, one thread, onnxruntime {found['versions']['onnxruntime']}. `{found['command']}`"]
     return "\n".join(lines)
+
+
+def concurrency() -> str:
+    """Return how several callers fare, each way of sharing the cores beside ours."""
+    found = read("concurrency")
+    callers = list(next(iter(found["ways"].values())))
+    body = rows(
+        ("passages of several callers", *(f"{count} caller{'s' if count != '1' else ''}" for count in callers)),
+        (
+            (name, *(_shared(of[count], name == found["ours"]) for count in callers))
+            for name, of in found["ways"].items()
+        ),
+    )
+    return (
+        f"{body}\n\nRequests a second of {found['what']} ({found['tokens_a_passage']:.0f} tokens each), and for the "
+        f"other ways the ratio to the first, which is what a model does; medians of {found['rounds']} rounds in changing "
+        f"order, {found['machine']['cores']} cores. `{found['command']}`"
+    )
+
+
+def _shared(part: dict[str, float], ours: bool) -> str:
+    return f"{part['requests_a_second']:.1f}, P95 {part['p95_ms']:,.0f} ms" if ours else f"{part['against_ours']:.2f}"

@@ -19,7 +19,7 @@ from pareto import pareto
 from pareto import plot as plot_pareto
 from pipeline_tables import others, stages, types
 from reliability_tables import reliability
-from speed_tables import cascade, latency, profile, speed
+from speed_tables import cascade, concurrency, latency, profile, speed
 from table_parts import RESULTS, read, rows
 from tune_tables import tuned
 
@@ -226,7 +226,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
     "docs/tune.md": {"tuned": tuned},
-    "docs/speed.md": {"cascade": cascade, "latency": latency, "profile": profile},
+    "docs/speed.md": {"cascade": cascade, "latency": latency, "profile": profile, "concurrency": concurrency},
 }
 
 
