@@ -28,6 +28,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from semantic_ranker._files import write_atomically
 from semantic_ranker._machine import usable_cores
 from semantic_ranker.model_folder import BUNDLED, ModelFolder
 from semantic_ranker.tokenization import PairTokenizer
@@ -185,7 +186,7 @@ def main() -> None:
         "versions": {name: version(name) for name in ("semantic-ranker", "onnxruntime")},
         "command": "python benchmarks/concurrency.py --data DATA",
     }
-    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    write_atomically(options.out, json.dumps(result, indent=1) + "\n")
     for name, of in result["ways"].items():  # type: ignore[attr-defined]
         print(name, {callers: figures["against_ours"] for callers, figures in of.items()})
 

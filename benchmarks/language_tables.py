@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from table_parts import read, rows
+from table_parts import change, read, rows
 
 _TITLES = {
     "BM25": "words alone, Spanish stems",
@@ -21,14 +21,14 @@ def languages() -> str:
     found = read("languages")
     spanish = found["spanish"]
 
-    def change(name: str) -> str:
+    def against_words(name: str) -> str:
         part = spanish["against BM25"].get(name)
-        return f"{part['difference']:+.3f} [{part['low']:+.3f}, {part['high']:+.3f}]" if part else ""
+        return change(part) if part else ""
 
     body = rows(
         ("order by", "nDCG@10", "against words alone"),
         (
-            (title, f"{part['mean']:.3f} [{part['low']:.3f}, {part['high']:.3f}]", change(name))
+            (title, f"{part['mean']:.3f} [{part['low']:.3f}, {part['high']:.3f}]", against_words(name))
             for name, title in _TITLES.items()
             if (part := spanish["systems"].get(name))
         ),
@@ -46,10 +46,7 @@ def _gains(found: dict[str, Any]) -> str:
     gains = found.get("gain", {})
     if not gains:
         return ""
-    told = "; ".join(
-        f"{_short(name)} {part['difference']:+.3f} [{part['low']:+.3f}, {part['high']:+.3f}]"
-        for name, part in gains.items()
-    )
+    told = "; ".join(f"{_short(name)} {change(part)}" for name, part in gains.items())
     return f"In pairs: {told}. "
 
 

@@ -19,6 +19,11 @@ def has(name: str) -> bool:
     return (RESULTS / f"{name}.json").is_file()
 
 
+def change(part: dict[str, Any], digits: int = 3) -> str:
+    """Return a difference with its interval."""
+    return f"{part['difference']:+.{digits}f} [{part['low']:+.{digits}f}, {part['high']:+.{digits}f}]"
+
+
 def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])

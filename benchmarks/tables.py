@@ -20,7 +20,7 @@ from pareto import plot as plot_pareto
 from pipeline_tables import others, stages, types
 from reliability_tables import reliability
 from speed_tables import cascade, concurrency, latency, profile, speed
-from table_parts import RESULTS, read, rows
+from table_parts import RESULTS, change, read, rows
 from tune_tables import tuned
 
 ROOT = Path(__file__).parent.parent
@@ -44,16 +44,15 @@ def table(result: dict[str, Any]) -> str:
     lines.append("")
     for ours in ("reranker", FUSED):
         gains = [
-            f"{gain['difference']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}] over {TITLES.get(other, other)}"
+            f"{change(gain)} over {TITLES.get(other, other)}"
             for other in ("BM25", "bi-encoder", "RRF")
             if (gain := result["gain"][f"{ours} - {other}"])
         ]
         lines.append(f"Macro gain of {TITLES[ours]} with its 95 % interval: {'; '.join(gains)}.")
     if result.get("int8_minus_fp32"):
-        change = result["int8_minus_fp32"]
         lines.append(
             f"INT8 minus fp32, {result['int8_minus_fp32_queries']} queries a collection: "
-            f"{change['difference']:+.4f} [{change['low']:+.4f}, {change['high']:+.4f}]."
+            f"{change(result['int8_minus_fp32'], 4)}."
         )
     machine, versions = result["machine"], result["versions"]
     lines += [

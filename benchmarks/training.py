@@ -31,14 +31,12 @@ import torch
 from quality import prepare
 from sentence_transformers import CrossEncoder as LibraryModel
 from sentence_transformers.base.modules import Module
-from tokenizers import Tokenizer
 from torch import nn
 from tqdm import tqdm
 
 from semantic_ranker import BM25Index, CrossEncoder
 from semantic_ranker._files import write_atomically
 from semantic_ranker._machine import default_threads
-from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.evaluation import RerankTask, compare_seeds, evaluate, interval
 from semantic_ranker_training.cross_encoder.config import TrainingConfig
 from semantic_ranker_training.cross_encoder.engine import run_trainer
@@ -46,7 +44,14 @@ from semantic_ranker_training.cross_encoder.evaluator import TrainedScorer
 from semantic_ranker_training.cross_encoder.rows import Schedule
 from semantic_ranker_training.data import Group, read_groups, write_groups
 from semantic_ranker_training.hard_negatives import HardNegativeMiner, MiningConfig
-from semantic_ranker_training.states import RaggedStates, base_tokens, encode_states, split_states
+from semantic_ranker_training.states import (
+    RaggedStates,
+    bare_tokenizer,
+    base_tokens,
+    encode_states,
+    open_bi_encoder,
+    split_states,
+)
 from semantic_ranker_training.terms import match_ids, term_weights
 from semantic_ranker_training.train import QUERY_TOKENS, base_folder
 
@@ -116,10 +121,7 @@ class Start:
     def __init__(
         self, base: Path, store: Path, found: dict[str, RerankTask], groups: dict[str, list[Group]], limit: int
     ) -> None:
-        model = InteractionCrossEncoder.from_bi_encoder(base, joint_layers=0)
-        tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
+        model, tokenizer = open_bi_encoder(base), bare_tokenizer(base)
         every = [group for of in groups.values() for group in of]
         learnt = list(dict.fromkeys(text for group in every for text in group.texts))
         model.head.term_weight.copy_(torch.from_numpy(term_weights(tokenizer, learnt)))

@@ -1,9 +1,18 @@
-"""One way to say that an optional package is missing."""
+"""Optional packages: where one lies, and one way to say that it is missing."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+
+def package_folder(name: str) -> Path | None:
+    """Return the folder of an installed package, without importing it; None if there is none."""
+    spec = importlib.util.find_spec(name)
+    places = (spec and spec.submodule_search_locations) or ()
+    return next(map(Path, places), None)
 
 
 @contextmanager

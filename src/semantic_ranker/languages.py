@@ -6,13 +6,14 @@ with too little evidence, such as a name, a formula or code, is never called for
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import runpy
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import cache
 from itertools import islice
+
+from semantic_ranker._extras import package_folder
 
 _LISTS = {
     "en": "STOPWORDS_EN_PLUS",
@@ -119,12 +120,16 @@ def _script(text: str) -> tuple[str, ...] | None:
 
 
 @cache
+def stop_word_lists() -> dict[str, Sequence[str]]:
+    """Return bm25s's lists of stop words by their names there, such as ``STOPWORDS_SPANISH``."""
+    # The file alone: importing its package takes longer than ranking 20 texts.
+    return runpy.run_path(f"{package_folder('bm25s') or ''}/stopwords.py")
+
+
+@cache
 def _stop_words() -> dict[str, tuple[str, ...]]:
     """Return the languages of each stop word."""
-    spec = importlib.util.find_spec("bm25s")
-    folder = next(iter(spec.submodule_search_locations or ())) if spec else ""
-    # The file alone: importing its package takes longer than ranking 20 texts.
-    lists = runpy.run_path(f"{folder}/stopwords.py")
+    lists = stop_word_lists()
     found: dict[str, list[str]] = {}
     for language, name in _LISTS.items():
         for word in set(lists[name]):

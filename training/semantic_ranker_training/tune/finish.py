@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker._files import write_atomically
@@ -21,7 +20,7 @@ from semantic_ranker.evaluation import RankerEvaluator, RerankTask
 from semantic_ranker_training.calibration import fit_platt
 from semantic_ranker_training.export import ExportOptions, export_model
 from semantic_ranker_training.manifest import Metric, ModelMetadata, write_manifest
-from semantic_ranker_training.states import base_tokens
+from semantic_ranker_training.states import bare_tokenizer, base_tokens
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.fit import METRIC
 from semantic_ranker_training.tune.scoring import InteractionScorer
@@ -135,12 +134,9 @@ def described(
 
 
 def _ids(fitted: Path, texts: Sequence[str], queries: Sequence[str]) -> list[list[int]]:
-    tokenizer = Tokenizer.from_file(str(fitted / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
     step = max(1, len(texts) // _FITTED_PASSAGES)
     chosen = [*list(texts)[::step][:_FITTED_PASSAGES], *queries[:_FITTED_QUERIES]]
-    return base_tokens(tokenizer, chosen, _FITTED_TOKENS)
+    return base_tokens(bare_tokenizer(fitted), chosen, _FITTED_TOKENS)
 
 
 def _pairs(validation: RerankTask) -> list[tuple[str, str]] | None:

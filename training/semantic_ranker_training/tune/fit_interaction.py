@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import Tokenizer
 
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import NonFiniteScoreError
 from semantic_ranker.evaluation import RankerEvaluator, RerankTask
 from semantic_ranker_training.data.records import Group
+from semantic_ranker_training.states import bare_tokenizer
 from semantic_ranker_training.tune.base import Base, open_interaction, tokenizer_file
 from semantic_ranker_training.tune.checkpoints import load_checkpoint, save_checkpoint
 from semantic_ranker_training.tune.fit import METRIC, FitReport, FitSettings, Progress
@@ -43,9 +43,7 @@ def fit_interaction(
     """Train; see `fit`."""
     started = time.monotonic()
     torch.manual_seed(settings.seed)
-    tokenizer = Tokenizer.from_file(str(tokenizer_file(base)))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
+    tokenizer = bare_tokenizer(base.folder)
     model = open_interaction(base)
     run = StepData(model, tokenizer, list(groups), list(general), settings)
     measure = _Measure(tokenizer_file(base), validation)

@@ -7,7 +7,6 @@ headings of the long descriptions of packages. No package is in both.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import random
 import re
 import sysconfig
@@ -16,6 +15,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
+from semantic_ranker._extras import package_folder
 from semantic_ranker.collections import Collection
 from semantic_ranker_training.data.duplicates import normalized
 from semantic_ranker_training.data.records import Group
@@ -103,10 +103,7 @@ def _classifiers(meta: importlib.metadata.PackageMetadata) -> Sequence[str]:
 
 
 def _package_folders() -> Iterator[Path]:
-    for package in PACKAGES:
-        spec = importlib.util.find_spec(package)
-        if spec is not None and spec.submodule_search_locations:
-            yield Path(next(iter(spec.submodule_search_locations)))
+    yield from filter(None, map(package_folder, PACKAGES))
 
 
 def _standard_library(seed: int) -> Iterator[tuple[str, str]]:
