@@ -10,7 +10,8 @@ from semantic_ranker.cli import main
 
 TRAINING = Path(__file__).parents[2] / "training"
 README = (TRAINING / "README.md").read_text(encoding="utf-8")
-ROWS = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", README.split("## The guides' names")[1], re.MULTILINE))
+GUIDES = README.split("## The guides' names")[1].split("\n## ")[0]
+ROWS = dict(re.findall(r"^\| (.+?) \| (.+?) \|$", GUIDES, re.MULTILINE))
 NAMES = {guide: here.strip("`") for guide, here in ROWS.items() if "." in here}
 COMMANDS = [
     words
