@@ -2,6 +2,7 @@
 
     python benchmarks/tune.py --data DATA --runs FOLDER
     python benchmarks/tune.py --data DATA --runs FOLDER --folders docs-18f-handbook --variants default random-negatives
+    python benchmarks/tune.py --data DATA --folders docs-fastapi-es --spanish-base models/reranker-multilingual
 
 Every run is the command itself at its defaults, or with one ingredient changed; runs lie in --runs, and a call that was
 killed goes on with what is missing. Guards are the four English collections of DATA, and the Spanish one for Spanish
@@ -44,29 +45,34 @@ VARIANTS: dict[str, list[str]] = {
     "short-passages": ["--passage-tokens", "96"],
 }
 """Ablations are of the handbook alone; the other folders have the default run."""
+SPANISH = ("docs-fastapi-es", "docs-python-es")
 GUARDED = ("default", "no-general")
 """Variants that are measured on the guard collections; the others on the built-in guard."""
 OUTCOMES = (0, 3, 4)
 
 
-def run(
-    data: Path, runs: Path, folder: str, variant: str, budget: str, guarded: Sequence[str] | None
-) -> dict[str, Any]:
-    """Run the command, or read what it did; return what it reported."""
+def run(folder: str, variant: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Run the command, or read what it did; return what is kept of its report."""
+    data, runs = options.data, options.runs
     out = runs / f"{folder}-{variant}"
-    names = FOLDERS[folder] if guarded is None else guarded
+    base = options.spanish_base if folder in SPANISH else None
+    names = FOLDERS[folder] if options.guards is None else options.guards
     guards = [str(data / name) for name in names] if variant in GUARDED else []
     if variant != "default":
         _share(work_folder(runs / f"{folder}-default"), work_folder(out))
-    command = ["tune", str(data / folder), "--out", str(out), "--budget", budget, "--json", *VARIANTS[variant]]
+    command = ["tune", str(data / folder), "--out", str(out), "--budget", options.budget, "--json", *VARIANTS[variant]]
     command += ["--guard", *guards] if guards else []
+    command += ["--base", str(base)] if base else []
     done = subprocess.run(
         [sys.executable, "-m", "semantic_ranker.cli", *command], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode not in OUTCOMES:
         raise SystemExit(f"{folder} {variant} ended with status {done.returncode}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    asked = f"--folders {folder} --variants {variant} --budget {options.budget}"
+    asked += "" if options.guards is None else f" --guards {' '.join(options.guards)}".rstrip()
+    asked += f" --spanish-base {base.name}" if base else ""
+    kept = row(json.loads(done.stdout), out)
+    return {**kept, "base": base.name if base else "bundled reranker", "command": f"benchmarks/tune.py {asked}"}
 
 
 def _share(done: Path, work: Path) -> None:
@@ -110,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--guards", nargs="*", help="collections of DATA; none is the built-in one (default: by folder)"
     )
+    parser.add_argument("--spanish-base", type=Path, help="reranker or bi-encoder for the Spanish folders")
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args(arguments)
     options.runs.mkdir(parents=True, exist_ok=True)
@@ -117,8 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result |= {
         "what": "semantic-ranker tune: held-out sections of each folder stand in for people's questions (a proxy); "
         "ablations change one ingredient of the default run on the handbook",
-        "command": f"python benchmarks/tune.py --data DATA --budget {options.budget}"
-        + ("" if options.guards is None else f" --guards {' '.join(options.guards)}".rstrip()),
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime", "bm25s")},
     }
@@ -127,8 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         (HANDBOOK, variant) for variant in options.variants if variant != "default" and HANDBOOK in options.folders
     ]
     for folder, variant in todo:
-        found = run(options.data, options.runs, folder, variant, options.budget, options.guards)
-        result.setdefault("runs", {}).setdefault(folder, {})[variant] = row(found, options.runs / f"{folder}-{variant}")
+        found = run(folder, variant, options)
+        result.setdefault("runs", {}).setdefault(folder, {})[variant] = found
         if (folder, variant) == (HANDBOOK, "default"):
             result["handbook_questions"] = questions(options.data, options.runs, options.threads)
         write_atomically(OUT, json.dumps(result, indent=2) + "\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from table_parts import RESULTS, read
+from table_parts import RESULTS, change, read
 
 METRICS = ("nDCG@10", "RR@10", "Recall@5")
 
@@ -19,18 +19,20 @@ def tuned() -> str:
     if "handbook_questions" in found:
         lines += _questions(found["handbook_questions"])
     machine, versions = found["machine"], found["versions"]
+    commands = [f"`python {run['command']} --data DATA`" for runs in found["runs"].values() for run in runs.values()]
     lines.append(
         f"Intervals of 95 %. {machine['cores']} cores, torch {versions['torch']}, onnxruntime {versions['onnxruntime']}. "
-        f"`{found['command']}`"
+        + ", ".join(commands)
     )
     return "\n".join(lines)
 
 
 def _folder(name: str, run: dict[str, Any]) -> list[str]:
     held, fit = run["held_out"], run["fit"]
+    base = "" if run["base"] == "bundled reranker" else f" from {run['base']}"
     lines = [
         f"**{name}**: {run['documents']['read']} documents, {held['passages']:,} passages, {held['queries']} held-out "
-        f"headings, titles and questions (a proxy); learnt from {sum(run['pairs']['learnt'].values()):,} pairs in "
+        f"headings, titles and questions (a proxy); learnt{base} from {sum(run['pairs']['learnt'].values()):,} pairs in "
         f"{fit['seconds'] / 60:.0f} minutes, {run['seconds'] / 60:.0f} in all.",
         "",
         f"| | {' | '.join(METRICS)} |",
@@ -39,7 +41,11 @@ def _folder(name: str, run: dict[str, Any]) -> list[str]:
     for system, figures in held["systems"].items():
         cells = [_cell(figures[metric]) for metric in METRICS]
         lines.append(f"| {system} | {' | '.join(cells)} |")
-    return [*lines, "", f"> {run['verdict']['words']}", ""]
+    lines += ["", f"> {run['verdict']['words']}", ""]
+    if len(run["guards"]) > 1:
+        told = (f"{name} {change(of)} ({of['queries']} queries)" for name, of in run["guards"].items())
+        lines += [f"Elsewhere, nDCG@10 against the base: {', '.join(told)}.", ""]
+    return lines
 
 
 def _questions(found: dict[str, Any]) -> list[str]:

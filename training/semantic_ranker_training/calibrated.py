@@ -8,7 +8,7 @@ hundred texts to look at, no labels. Time and size of the graph stay the same.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ ALPHA = 0.8
 quantised column by column and bear more than inputs do."""
 _DAMPING = 0.01
 _LEAST = 1e-5
+_BLOCK, _ROWS = 64, 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,16 @@ class InputStatistics:
         # Upper, with inverse(gram) = upper.T @ upper: row i says how later rows make up for an error in row i.
         upper = np.linalg.cholesky(np.linalg.inv(gram)).T
         left, codes = weight.astype(np.float64), np.zeros(weight.shape, np.int8)
-        for row in range(size):
-            codes[row] = np.clip(np.rint(left[row] / step), -most, most)
-            error = (left[row] - codes[row] * step) / upper[row, row]
-            left[row + 1 :] -= np.outer(upper[row, row + 1 :], error)
+        for start in range(0, size, _BLOCK):
+            end = min(start + _BLOCK, size)
+            errors = np.zeros((end - start, weight.shape[1]))
+            for row in range(start, end):
+                codes[row] = np.clip(np.rint(left[row] / step), -most, most)
+                error = (left[row] - codes[row] * step) / upper[row, row]
+                left[row + 1 : end] -= np.outer(upper[row, row + 1 : end], error)
+                errors[row - start] = error
+            # What the block's errors mean for all later rows, in one product.
+            left[end:] -= upper[start:end, end:].T @ errors
         return codes
 
 
@@ -82,17 +89,42 @@ def input_statistics(
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    found: dict[str, InputStatistics] = {}
+    found = {name: _Seen() for name in names}
     for text in tqdm(list(inputs), desc="calibrating int8", unit="text", disable=None):
         for name, states in zip(names, session.run(names, dict(text)), strict=True):
-            found[name] = _added(found.get(name), states.reshape(-1, states.shape[-1]))
-    return [found[name] for name in graph.products]
+            found[name].add(states.reshape(-1, states.shape[-1]))
+    done = {name: of.statistics() for name, of in found.items()}
+    return [done[name] for name in graph.products]
 
 
-def _added(before: InputStatistics | None, rows: NDArray[np.float32]) -> InputStatistics:
-    peaks = np.maximum(np.abs(rows).max(1, keepdims=True), _LEAST)
-    peak = np.abs(rows / peaks).max(0)
-    gram = rows.T.astype(np.float64) @ rows
-    if before is None:
-        return InputStatistics(peak, gram)
-    return InputStatistics(np.maximum(before.peak, peak), before.gram + gram)
+@dataclass(slots=True)
+class _Seen:
+    """Statistics in the making; rows wait until a product of many of them is worth its overhead."""
+
+    peak: NDArray[np.float32] | None = None
+    gram: NDArray[np.float64] | None = None
+    waiting: list[NDArray[np.float32]] = field(default_factory=list)
+
+    def add(self, rows: NDArray[np.float32]) -> None:
+        self.waiting.append(rows)
+        if sum(map(len, self.waiting)) >= _ROWS:
+            self._take()
+
+    def statistics(self) -> InputStatistics:
+        if self.waiting:
+            self._take()
+        if self.peak is None or self.gram is None:
+            raise ValueError("expected at least one text to look at, got none")
+        return InputStatistics(self.peak, self.gram)
+
+    def _take(self) -> None:
+        rows = np.concatenate(self.waiting)
+        self.waiting.clear()
+        gram = rows.T @ rows  # float32 sums a thousand rows well enough
+        rows /= np.maximum(np.abs(rows).max(1, keepdims=True), _LEAST)
+        peak = np.abs(rows).max(0)
+        if self.peak is None or self.gram is None:
+            self.peak, self.gram = peak, gram.astype(np.float64)
+        else:
+            np.maximum(self.peak, peak, out=self.peak)
+            self.gram += gram

@@ -42,6 +42,7 @@ class ExportOptions:
         compact: Whether the int8 segment graph keeps word embeddings in 4 bits, positions in 8 and the projection in
             float16. Of all-MiniLM-L6-v2 that saves 6.7 MB, and makes the error of a token's state, 1 - cosine, 0.003
             larger.
+        weights: Whether ``model.safetensors`` stays beside int8 alone, so that the folder can be trained further.
     """
 
     row_norm: RowNorm = "ff"
@@ -50,6 +51,7 @@ class ExportOptions:
     segments: Segments = "also"
     calibration: Sequence[Sequence[int]] = ()
     compact: bool = False
+    weights: bool = False
 
     def __post_init__(self) -> None:
         if self.row_norm not in get_args(RowNorm):

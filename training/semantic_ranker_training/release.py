@@ -190,6 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--precisions", nargs="+", default=["int8"], choices=["int8", "fp32"])
     parser.add_argument("--version", default="0.1.0", help="version of the weights")
     parser.add_argument("--compact", action="store_true", help="tables of int8 in 4 and 8 bits: 7 MB less")
+    parser.add_argument("--weights", action="store_true", help="keep model.safetensors too, for `tune --base`")
     options = parser.parse_args(arguments)
     try:
         run = _read(options.run / "training.json")
@@ -205,7 +206,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tokenizer=tokenizer,
             overwrite=True,
             # Two graphs of the same weights would not fit the wheel.
-            options=ExportOptions(segments="only", calibration=calibration_ids(states), compact=options.compact),
+            options=ExportOptions(
+                segments="only",
+                calibration=calibration_ids(states),
+                compact=options.compact,
+                weights=options.weights,
+            ),
         )
     except SemanticRankerError as error:
         parser.exit(2, f"error: {error}\n")

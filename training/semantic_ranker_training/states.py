@@ -115,6 +115,24 @@ def encode_states(
     return RaggedStates(flat, offsets, states, pooled)
 
 
+def mean_state(states: RaggedStates) -> NDArray[np.float64]:
+    """Return the mean over texts of each text's mean state, float64 (hidden,)."""
+    totals = np.add.reduceat(states.states.astype(np.float64), states.offsets[:-1])
+    mean: NDArray[np.float64] = (totals / np.diff(states.offsets)[:, None]).mean(0)
+    return mean
+
+
+def take_off(model: InteractionCrossEncoder, mean: NDArray[np.float64]) -> None:
+    """Take a mean off all states of a model, for good and at no cost: through the bias of its last layer.
+
+    Args:
+        model: Is changed.
+        mean: (hidden,).
+    """
+    last = f"encoder.layer.{model.config.num_hidden_layers - 1}.output.LayerNorm.bias"
+    model.state_dict()[last].sub_(torch.from_numpy(mean).float())
+
+
 def padded(token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """Return ids and mask, int64 (batch, longest), of texts of any lengths."""
     longest = max(len(ids) for ids in token_ids)

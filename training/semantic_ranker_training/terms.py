@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from semantic_ranker.languages import stop_word_lists
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from tokenizers import Tokenizer
@@ -35,12 +37,13 @@ SNOWBALL = {
 _WORD_START = "\u2581"
 
 
-def term_weights(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Return Lucene's idf, ``ln(1 + (N - n + 0.5) / (n + 0.5))``, of every token, 0 for English stop words.
+def term_weights(tokenizer: Tokenizer, texts: Sequence[str], *stemmers: str) -> NDArray[np.float32]:
+    """Return Lucene's idf, ``ln(1 + (N - n + 0.5) / (n + 0.5))``, of every token, 0 for stop words.
 
     Args:
         tokenizer: Without truncation or padding.
         texts: The collection to count in.
+        stemmers: Snowball's names of languages whose stop words count for nothing, beside the English ones.
 
     Returns:
         float32 (vocabulary,).
@@ -50,10 +53,16 @@ def term_weights(tokenizer: Tokenizer, texts: Sequence[str]) -> NDArray[np.float
     for encoding in tokenizer.encode_batch([text[:4000] for text in texts], add_special_tokens=False):
         frequency[list(set(encoding.ids))] += 1
     weights = np.log(1 + (len(texts) - frequency + 0.5) / (frequency + 0.5))
-    weights[[row for token, row in vocabulary.items() if _word(token) in STOP_WORDS]] = 0.0
+    stop = STOP_WORDS.union(*map(stop_words, stemmers))
+    weights[[row for token, row in vocabulary.items() if _word(token) in stop]] = 0.0
     if _WORD_START in vocabulary:
         weights[vocabulary[_WORD_START]] = 0.0
     return weights.astype(np.float32)
+
+
+def stop_words(stemmer: str) -> frozenset[str]:
+    """Return the stop words of a language, if bm25s has a list; none for English, which has one of its own here."""
+    return frozenset() if stemmer == "english" else frozenset(stop_word_lists().get(f"STOPWORDS_{stemmer.upper()}", ()))
 
 
 def match_ids(tokenizer: Tokenizer, *stemmers: str) -> NDArray[np.int64]:

@@ -30,8 +30,10 @@ from semantic_ranker_training.states import (
     bare_tokenizer,
     base_tokens,
     encode_states,
+    mean_state,
     open_bi_encoder,
     split_states,
+    take_off,
     teacher_states,
 )
 from semantic_ranker_training.terms import SNOWBALL, match_ids, term_weights
@@ -133,12 +135,10 @@ class RerankerRun:
             ]
             ids = base_tokens(self.tokenizer, texts, self.recipe.passage_tokens)
             found = encode_states(ids, split_states(self.model), label="centre")
-            totals = np.add.reduceat(found.states.astype(np.float64), found.offsets[:-1])
             temporary = path.with_suffix(".tmp.npy")
-            np.save(temporary, (totals / np.diff(found.offsets)[:, None]).mean(0))
+            np.save(temporary, mean_state(found))
             os.replace(temporary, path)
-        last = f"encoder.layer.{self.model.config.num_hidden_layers - 1}.output.LayerNorm.bias"
-        self.model.state_dict()[last].sub_(torch.from_numpy(np.load(path)).float())
+        take_off(self.model, np.load(path))
 
     def _encoded(self, config: SourceConfig) -> EncodedSource:
         pairs = load_source(config, self.data, self.recipe.seed)

@@ -1,14 +1,22 @@
 """The step that learns, with a tiny model: it gains, goes on where it was killed, and keeps to its budget."""
 
+import json
+import shutil
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from semantic_ranker import CrossEncoder
+from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.evaluation import RerankTask
 from semantic_ranker.model_folder import BUNDLED, ModelFolder
+from semantic_ranker_training.cross_encoder.tiny import write_tiny_base
 from semantic_ranker_training.data.records import Group
+from semantic_ranker_training.states import bare_tokenizer
 from semantic_ranker_training.tune.base import find_base, open_interaction, tokenizer_file
 from semantic_ranker_training.tune.fit import FitSettings, fit
+from semantic_ranker_training.tune.interaction_step import StepData
 from semantic_ranker_training.tune.scoring import InteractionScorer
 
 SETTINGS = FitSettings(epochs=3, batch=8, learning_rate=1e-3, head_learning_rate=1e-2, mixes=(1.0,), general=0.25)
@@ -50,8 +58,8 @@ def test_learns_and_goes_on_where_it_was_killed(tiny_base, data, tmp_path, monke
     base = find_base(tiny_base)
     assert (base.kind, base.becomes, base.ranks) == ("bi-encoder", "interaction", False)
     whole, _ = learn(base, data, tmp_path / "whole")
-    assert whole.before is None
-    assert whole.after > 0.5
+    assert whole.before is not None
+    assert whole.after > max(0.5, whole.before)
     from semantic_ranker_training.tune import fit_interaction
 
     one = fit_interaction._Loop._one
@@ -84,6 +92,75 @@ def test_stops_when_validation_gets_no_better(tiny_base, data, tmp_path):
     )
     assert report.stopped == "no better"
     assert len(report.history) == 2
+
+
+def test_keeps_the_start_where_all_that_is_learnt_is_worse(tiny_base, data, tmp_path, monkeypatch):
+    from semantic_ranker_training.tune import fit_interaction
+
+    found = iter([0.9, 0.2, 0.3, 0.4, 0.1])
+
+    def measured(measure, model):
+        return next(found)
+
+    monkeypatch.setattr(fit_interaction._Measure, "__call__", measured)
+    base = find_base(tiny_base)
+    report, _ = learn(base, data, tmp_path, epochs=2, mixes=(0.5, 1.0))
+    assert (report.before, report.after, report.mix) == (0.9, 0.9, 0.0)
+    kept, start = InteractionCrossEncoder.from_folder(report.folder), open_interaction(base)
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert torch.equal(kept.state_dict()[name], start.state_dict()[name])
+    best = InteractionCrossEncoder.from_folder(tmp_path / "best")
+    assert not torch.equal(best.state_dict()[name], start.state_dict()[name])
+
+
+def test_takes_the_mean_off_a_base_whose_vectors_all_point_the_same_way(tiny_base, data, tmp_path):
+    name = "encoder.layer.1.output.LayerNorm.bias"
+
+    def bias_after(folder, out):
+        report, _ = learn(find_base(folder), data, out, epochs=1, learning_rate=0.0)
+        return InteractionCrossEncoder.from_folder(report.folder).state_dict()[name]
+
+    folder = tmp_path / "base"
+    shutil.copytree(tiny_base, folder)
+    weights = load_file(folder / "model.safetensors")
+    key = next(key for key in weights if key.endswith(name))
+    weights[key] = weights[key] + 5.0
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    centred = bias_after(folder, tmp_path / "narrow")
+    assert float((weights[key] - centred).abs().mean()) > 4.0
+    weights[key] = centred.clone()
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert torch.equal(bias_after(folder, tmp_path / "wide"), centred)
+
+
+def test_the_head_takes_words_as_one_by_the_language_of_the_documents(data, tmp_path):
+    base = find_base(write_tiny_base(tmp_path / "words", ["los gatos rojos y el gato rojo de la casa"] * 40))
+    tokenizer = bare_tokenizer(base.folder)
+    step = StepData(open_interaction(base), tokenizer, list(data[0]), [], FitSettings(language="spanish"))
+    head, vocabulary = step.model.head, tokenizer.get_vocab()
+    apart = head.match_id.clone()
+    step.fit_words(["english", "spanish"])
+    assert torch.equal(head.match_id, apart)  # it was made for the language
+    step.fit_words(["english"])
+    assert head.match_id[vocabulary["rojos"]] == head.match_id[vocabulary["rojo"]]
+    assert head.term_weight[vocabulary["los"]] == 0.0 < head.term_weight[vocabulary["gato"]]
+
+
+def test_a_base_costs_what_its_layers_cost(tiny_base, bert_folder, tmp_path):
+    assert find_base(None).cost == 1.0
+    assert find_base(tiny_base).cost < 0.1
+    shutil.copytree(tiny_base, tmp_path / "wide")
+    config = json.loads((tmp_path / "wide" / "config.json").read_text())
+    wide = {"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12}
+    (tmp_path / "wide" / "config.json").write_text(json.dumps({**config, **wide}))
+    assert find_base(tmp_path / "wide").cost == 2.0
+    (tmp_path / "wide" / "config.json").write_text(json.dumps({"model_type": "bert", "num_layers": 3}))
+    assert find_base(tmp_path / "wide").cost == 1.0
+
+
+def test_a_base_knows_its_languages(tiny_base):
+    assert find_base(None).languages == ("en",)
+    assert find_base(tiny_base).languages == ()
 
 
 def test_a_model_that_reads_pairs_is_trained_too(bert_folder, data, tmp_path):
@@ -120,8 +197,6 @@ def test_the_bundled_reranker_is_put_together_as_it_was_trained():
 
 
 def test_int8_alone_cannot_be_trained_further(tmp_path):
-    import shutil
-
     from semantic_ranker.errors import ModelLoadError
 
     shutil.copytree(BUNDLED, tmp_path / "copy")

@@ -6,7 +6,7 @@ import pytest
 
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.evaluation import compare
-from semantic_ranker_training.tune.first_stage import stop_words
+from semantic_ranker_training.terms import stop_words
 from semantic_ranker_training.tune.language import SNOWBALL, Language, language_of
 from semantic_ranker_training.tune.links import Link, resolve
 from semantic_ranker_training.tune.options import TuneOptions, seconds

@@ -37,11 +37,13 @@ class Base:
         kind: ``interaction`` encodes both sides alone, as the bundled reranker does; ``cls`` reads pairs; a
             ``bi-encoder`` is no reranker yet and becomes one of the two.
         name: For people.
+        languages: ISO 639-1 codes of what it was made for; none where that is not known.
     """
 
     folder: Path
     kind: Kind
     name: str
+    languages: tuple[str, ...] = ()
 
     @property
     def ranks(self) -> bool:
@@ -55,6 +57,12 @@ class Base:
             return "interaction" if _config(self.folder).get("model_type") == "bert" else "cls"
         return self.kind
 
+    @property
+    def cost(self) -> float:
+        """What a token costs in its layers, in times of the bundled reranker's; 1 where its config does not say."""
+        own = _products(_config(self.folder))
+        return own / _products(_config(BUNDLED)) if own else 1.0
+
 
 def find_base(folder: Path | None) -> Base:
     """Return the base of a folder; None is the bundled reranker.
@@ -63,7 +71,7 @@ def find_base(folder: Path | None) -> Base:
         ModelLoadError: It is no model that can be trained further.
     """
     if folder is None or folder.resolve() == BUNDLED.resolve():
-        return Base(BUNDLED, "interaction", "bundled reranker")
+        return Base(BUNDLED, "interaction", "bundled reranker", _languages(BUNDLED))
     config = _config(folder)
     if not (folder / WEIGHTS).is_file():
         raise ModelLoadError(
@@ -75,11 +83,11 @@ def find_base(folder: Path | None) -> Base:
             raise ModelLoadError(
                 f"Expected a reranker without joint layers, got {config['joint_layers']} in {folder.name!r}."
             )
-        return Base(folder, "interaction", folder.name)
+        return Base(folder, "interaction", folder.name, _languages(folder))
     modules = folder / "modules.json"
     pools = modules.is_file() and "Pooling" in modules.read_text(encoding="utf-8")
     classifies = any("SequenceClassification" in name for name in config.get("architectures", ()))
-    return Base(folder, "bi-encoder" if pools or not classifies else "cls", folder.name)
+    return Base(folder, "bi-encoder" if pools or not classifies else "cls", folder.name, _languages(folder))
 
 
 def open_interaction(base: Base) -> InteractionCrossEncoder:
@@ -152,6 +160,22 @@ def _projections(graph: onnx.ModelProto) -> tuple[NDArray[Any], NDArray[Any], ND
     if project.shape != (width, width) or importance.shape != (width,) or bias.size != 1:
         raise ModelLoadError(f"Expected the projections of {BUNDLED.name} in its graph, found other shapes.")
     return project.T.copy(), importance, bias
+
+
+def _products(config: dict[str, Any]) -> int:
+    """Return the weights of all layers: each is multiplied with every token once."""
+    width, inner, layers = (
+        int(config.get(key) or 0) for key in ("hidden_size", "intermediate_size", "num_hidden_layers")
+    )
+    return layers * width * (4 * width + 2 * inner)
+
+
+def _languages(folder: Path) -> tuple[str, ...]:
+    try:
+        manifest = json.loads((folder / "semantic_ranker.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    return tuple(manifest.get("languages", ()))
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 
+from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data
 from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds
@@ -81,7 +82,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     started = time.monotonic()
     embedder.embed_documents(sample)
     second = (time.monotonic() - started) / len(sample)
-    slow = 1.0 if base.becomes == "interaction" else _PAIR_MODEL
+    slow = base.cost * (1.0 if base.becomes == "interaction" else _PAIR_MODEL)
     pairs = min(options.most_pairs, 6 * len(data.corpus.questions) + 400)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
     if data.language.code != "en":
@@ -89,16 +90,18 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     guarded = 2 * slow * second * _GUARD_TEXTS * max(1, len(options.guards))  # a query of each
     guard_queries = int(min(options.guard_queries, max(_FEWEST_GUARD, _GUARD_SHARE * options.budget_s / guarded)))
 
-    def ranked(questions: int) -> float:
+    def ranked(questions: int, times: float) -> float:
         candidates = 100 * questions
-        return slow * _RANKED_PER_ENCODED * second * min(len(texts), candidates) + _PAIR_S * candidates
+        return times * _RANKED_PER_ENCODED * second * min(len(texts), candidates) + _PAIR_S * candidates
 
-    # The bundled model and the tuned one rank the held-out questions; calibration and fusion weight need the watched.
-    proved = 2 * ranked(len(data.tested)) + ranked(len(data.watched))
+    # The held-out questions are ranked by the bundled model, the tuned one, and a base that is another reranker;
+    # calibration and fusion weight need the watched ones.
+    models = [1.0, slow, *([slow] if base.ranks and base.folder != BUNDLED else [])]
+    proved = sum(ranked(len(data.tested), times) for times in models) + ranked(len(data.watched), slow)
     return Estimate(
         before_s=searched + 0.03 * pairs + 0.002 * len(texts),
         learning_s=slow * settings.epochs * pairs * (1 + settings.hard) * second * _LEARNT_PER_ENCODED,
-        after_s=_EXPORT_S + proved + guarded * guard_queries,
+        after_s=_EXPORT_S * base.cost + proved + guarded * guard_queries,
         budget_s=options.budget_s,
         disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),
         documents=len(data.library.documents),

@@ -8,15 +8,10 @@ import numpy as np
 
 from semantic_ranker import BM25Index
 from semantic_ranker.fusion import fuse_rrf
-from semantic_ranker.languages import stop_word_lists
+from semantic_ranker_training.terms import stop_words
 from semantic_ranker_training.tune.embedder import KeptEmbedder
 
 Ranking = dict[str, dict[str, float]]
-
-
-def stop_words(stemmer: str) -> frozenset[str]:
-    """Return the stop words of a language, if bm25s has a list; none for English, which the index drops."""
-    return frozenset() if stemmer == "english" else frozenset(stop_word_lists().get(f"STOPWORDS_{stemmer.upper()}", ()))
 
 
 class FirstStage:

@@ -70,13 +70,14 @@ class FitReport:
 
     Attributes:
         folder: Model folder with weights and tokenizer, to be exported.
-        before: nDCG@10 of the validation queries with the base; None for a base that is no reranker.
+        before: nDCG@10 of the validation queries before anything is learnt; None where the base reads pairs and is no
+            reranker yet.
         after: The same of what is in the folder.
         steps: Optimiser steps done.
         planned: Steps that were planned.
         seconds: Of learning, killed runs included.
         stopped: Why it ended: ``done``, ``budget`` or ``no better``.
-        mix: Share of the new weights in the result.
+        mix: Share of the new weights in the result; 0 where nothing that was learnt did better than ``before``.
         history: One entry a validation: step, loss, nDCG@10.
         groups: Groups learnt from.
     """

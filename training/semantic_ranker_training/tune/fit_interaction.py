@@ -9,13 +9,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import NonFiniteScoreError
 from semantic_ranker.evaluation import RankerEvaluator, RerankTask
 from semantic_ranker_training.data.records import Group
-from semantic_ranker_training.states import bare_tokenizer
+from semantic_ranker_training.states import (
+    bare_tokenizer,
+    base_tokens,
+    encode_states,
+    mean_state,
+    split_states,
+    take_off,
+)
+from semantic_ranker_training.terms import SNOWBALL
 from semantic_ranker_training.tune.base import Base, open_interaction, tokenizer_file
 from semantic_ranker_training.tune.checkpoints import load_checkpoint, save_checkpoint
 from semantic_ranker_training.tune.fit import METRIC, FitReport, FitSettings, Progress
@@ -23,11 +32,14 @@ from semantic_ranker_training.tune.interaction_step import StepData
 from semantic_ranker_training.tune.scoring import InteractionScorer
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from torch import Tensor
 
 _WARM_UP, _LEAST_WARM_UP = 0.06, 5
 _TIMED_STEPS = 3
 _CLIP = 1.0
+_CENTRED_ON = 200
+_NARROW = 0.5  # cosine of two texts on average
 
 
 def fit_interaction(
@@ -45,14 +57,24 @@ def fit_interaction(
     torch.manual_seed(settings.seed)
     tokenizer = bare_tokenizer(base.folder)
     model = open_interaction(base)
+    if not base.ranks:
+        _centre(model, tokenizer, groups, settings.passage_tokens)
     run = StepData(model, tokenizer, list(groups), list(general), settings)
     measure = _Measure(tokenizer_file(base), validation)
-    before = measure(model) if base.ranks else None
-    run.fit_words(adapt=base.ranks)
+    run.fit_words([SNOWBALL.get(code, "") for code in base.languages] if base.ranks else ())
+    before = measure(model)
     loop = _Loop(run, measure, out, started + budget_s, progress)
     loop.resume_or_plan(before)
     loop.run_all()
     return loop.finish(base, time.monotonic() - started)
+
+
+def _centre(model: InteractionCrossEncoder, tokenizer: Tokenizer, groups: Sequence[Group], passage_tokens: int) -> None:
+    """Take the mean state off where all vectors point the same way, as those of e5 do."""
+    texts = list(dict.fromkeys(text for group in groups for text in group.texts))[:_CENTRED_ON]
+    states = encode_states(base_tokens(tokenizer, texts, passage_tokens), split_states(model), label="centre")
+    if float(np.square(states.pooled.mean(0)).sum()) > _NARROW:
+        take_off(model, mean_state(states))
 
 
 class _Measure:
@@ -90,7 +112,7 @@ class _Loop:
     def _last(self) -> Path:
         return self.out / "last.safetensors"
 
-    def resume_or_plan(self, before: float | None) -> None:
+    def resume_or_plan(self, before: float) -> None:
         """Go on from the last checkpoint, or time a few steps and plan as many as the budget allows."""
         found = load_checkpoint(self._last, self.run.model, self.optimiser)
         if found is not None:
@@ -178,8 +200,10 @@ class _Loop:
     def finish(self, base: Base, elapsed: float) -> FitReport:
         """Mix new and old weights as validation likes it best, write the model, and report."""
         new = InteractionCrossEncoder.from_folder(self.out / "best").state_dict()
-        mixes = [mix for mix in self.run.settings.mixes if mix != 1.0] if base.ranks else []
+        mixes = [mix for mix in self.run.settings.mixes if mix != 1.0]
         best, chosen = self.facts["best"], 1.0
+        if self.facts["before"] > best:
+            best, chosen = self.facts["before"], 0.0
         for mix in sorted(mixes, reverse=True):
             if time.monotonic() + self.measure.seconds > self.deadline:
                 break

@@ -54,12 +54,16 @@ class StepData:
     def __post_init__(self) -> None:
         self.base = copy.deepcopy(self.model).eval().requires_grad_(False)
 
-    def fit_words(self, *, adapt: bool) -> None:
-        """Take how rare each word is from these texts, and, for a new head, which words are one."""
+    def fit_words(self, known: Sequence[str]) -> None:
+        """Take how rare each word is from these texts, and which words are one where the head does not know that.
+
+        Args:
+            known: Stemmers of the languages that the head was made for; none for a new head.
+        """
         texts = list(dict.fromkeys(text for group in self.groups for text in group.texts))
         head = self.model.head
-        head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, texts)))
-        if not adapt or self.settings.language != "english":
+        head.term_weight.copy_(torch.from_numpy(term_weights(self.tokenizer, texts, self.settings.language)))
+        if self.settings.language not in known:
             head.match_id.copy_(torch.from_numpy(match_ids(self.tokenizer, self.settings.language)))
 
     def parameters(self) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from semantic_ranker_training.tune.embedder import KeptEmbedder
 from semantic_ranker_training.tune.first_stage import FirstStage
 from semantic_ranker_training.tune.general import built_in_guard
 from semantic_ranker_training.tune.given import Judged
+from semantic_ranker_training.tune.language import language_of
 from semantic_ranker_training.tune.measure import Findings, Task
 from semantic_ranker_training.tune.verdict import Verdict, judge
 from semantic_ranker_training.tune.work import WorkFolder, file_hash
@@ -199,7 +200,10 @@ def _guard(proving: Proving, work: WorkFolder, name: str, task: Task, identity: 
     ids = list(task.corpus)
 
     def search(_: Path) -> Any:
-        found = BM25Index(list(task.corpus.values())).search_many(list(task.queries.values()), _GUARD_DEPTH)
+        texts = list(task.corpus.values())
+        found = BM25Index(texts, language=language_of(texts).stemmer).search_many(
+            list(task.queries.values()), _GUARD_DEPTH
+        )
         return {qid: {ids[row]: score for row, score in of} for qid, of in zip(task.queries, found, strict=True)}
 
     of = [name, dict(task.queries), len(ids)]

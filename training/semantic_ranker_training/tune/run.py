@@ -115,7 +115,7 @@ class _Tuning:
         given = read_given(self.options, data, embedder, self.work.path, base)
         groups, learnt = self._groups(data, given, embedder, base)
         validation = data.validation(embedder)
-        report = self._fit("fit", base, groups, validation, ahead)
+        report = self._fit("fit", base, groups, validation, data, ahead)
         gains = self._gains(base, groups, validation, data, embedder, report, ahead)
         model, facts, weight = self._export(base, data, report, learnt, groups, validation)
         proving = self._proving(base, model, data, embedder, given, weight, ahead)
@@ -187,7 +187,7 @@ class _Tuning:
         return with_refused(found, given.refused), learnt
 
     def _fit(
-        self, name: str, base: Base, groups: Sequence[Group], validation: RerankTask, ahead: Estimate
+        self, name: str, base: Base, groups: Sequence[Group], validation: RerankTask, data: Data, ahead: Estimate
     ) -> FitReport:
         general = list(general_groups(_GENERAL, self.options.seed)) if self.options.general else []
         settings = replace(
@@ -195,6 +195,7 @@ class _Tuning:
             seed=self.options.seed,
             general=self.options.general,
             passage_tokens=self.options.passage_tokens,
+            language=data.language.stemmer,
         )
         room = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
         inputs = [
@@ -231,7 +232,7 @@ class _Tuning:
                 gains[kind] = {"measured": False, "why": "the budget had no room to learn once more without it"}
                 continue
             self.tell(f"learning without {kind}, to see what it is worth")
-            other = self._fit(f"without-{kind}", base, without(groups, kind), validation, ahead)
+            other = self._fit(f"without-{kind}", base, without(groups, kind), validation, data, ahead)
             gains[kind] = gain_of(kind, self.work, base, data, embedder, report, other)
         return gains
 
