@@ -22,7 +22,7 @@ import onnxruntime as ort
 
 ROOT = Path(__file__).resolve().parent.parent
 GRAPHS = {"fp32": "onnx/model.onnx", "int8": "onnx/model_qint8.onnx"}
-TOKENS = (32, 128, 256)
+TOKENS = (16, 32, 64, 128, 256)
 RUNS = 30
 
 

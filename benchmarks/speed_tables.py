@@ -133,7 +133,27 @@ def profile() -> str:
             cells = " | ".join(f"{share:.0%}" for share in [*shares, 1 - sum(shares)])
             lines.append(f"| {precision} | {tokens} | {part['ms']:.1f} | {cells} |")
     lines += ["", f"One pair, one thread, onnxruntime {found['versions']['onnxruntime']}. `{found['command']}`"]
+    lines += ["", _packing(found["precisions"])]
     return "\n".join(lines)
+
+
+def _packing(precisions: dict[str, Any]) -> str:
+    """Return what packing texts into one run could save at most: all but attention, a token, against the longest run."""
+
+    def told(of: dict[str, Any]) -> str:
+        a_token = {
+            int(tokens): part["ms"] * (1 - part["shares"]["MultiHeadAttention"]) / int(tokens)
+            for tokens, part in of.items()
+        }
+        least = a_token[max(a_token)]
+        return ", ".join(f"{max(0.0, 1 - least / ms):.0%} at {tokens}" for tokens, ms in a_token.items() if ms > least)
+
+    saved = "; ".join(f"{precision} {told(of)} tokens" for precision, of in precisions.items())
+    return (
+        f"Several texts packed into one run, each attending to itself, would save at most what a token costs more in a "
+        f"short run than in a run of {max(map(int, precisions['int8']))} tokens, attention aside: {saved}. Passages are "
+        "longer than that pays for, so texts are not packed."
+    )
 
 
 def concurrency() -> str:

@@ -1,11 +1,16 @@
 """From a folder to questions on two sides: odd folders too."""
 
+import itertools
+import json
 import random
 
 import pytest
 
 from semantic_ranker.errors import DataFormatError
+from semantic_ranker_training.tune.base import Base, find_base
 from semantic_ranker_training.tune.data import kinds, prepare
+from semantic_ranker_training.tune.estimate import estimate
+from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.mining import learning_pairs
 from semantic_ranker_training.tune.options import TuneOptions
@@ -28,6 +33,26 @@ def test_nothing_that_is_tested_is_learnt_from(folder, tmp_path):
     assert not {of.document for of in data.tested} & {pair.document for pair in pairs}
     assert not set(data.texts("train").values()) & texts
     assert {pair.strategy for pair in pairs} >= {"heading", "title", "cloze", "phrases"}
+
+
+def test_a_base_of_twice_the_layers_is_planned_with_twice_the_time(folder, tmp_path, monkeypatch):
+    data, options = data_of(folder, tmp_path, budget_s=1e6)
+    clock = itertools.count()
+    monkeypatch.setattr("semantic_ranker_training.tune.estimate.time.monotonic", lambda: float(next(clock)))
+    small = find_base(None)
+    big = tmp_path / "big"
+    big.mkdir()
+    config = json.loads((small.folder / "config.json").read_text())
+    twice = {"model_type": "bert", "num_hidden_layers": 2 * config["num_hidden_layers"]}
+    (big / "config.json").write_text(json.dumps({**config, **twice}))
+    one, two, three = (
+        estimate(data, of, options, FitSettings())
+        for of in (small, Base(big, "bi-encoder", "big"), Base(big, "interaction", "big"))
+    )
+    assert two.learning_s == pytest.approx(2 * one.learning_s)
+    assert two.before_s == one.before_s
+    assert one.after_s < two.after_s < three.after_s  # a base that ranks is measured too
+    assert two.total_s < options.budget_s
 
 
 def test_filters_can_be_left_out(folder, tmp_path):
