@@ -1,12 +1,17 @@
 """Small parts: options, languages, links, stages, the verdict."""
 
+import shutil
 import time
+from dataclasses import replace
 
 import pytest
 
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.evaluation import compare
+from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.terms import stop_words
+from semantic_ranker_training.tune.base import Base
+from semantic_ranker_training.tune.embedder import KeptEmbedder, PooledEmbedder, has_vectors
 from semantic_ranker_training.tune.language import SNOWBALL, Language, language_of
 from semantic_ranker_training.tune.links import Link, resolve
 from semantic_ranker_training.tune.options import TuneOptions, seconds
@@ -141,3 +146,17 @@ def test_says_when_search_alone_is_better():
     found = judge(runs(12), runs(-12), {}, base="bundled reranker", model="./mine", asked="9 headings")
     assert found.outcome == "better"
     assert "hybrid search alone" in found.recommendation
+
+
+def test_a_base_that_reads_the_language_searches_with_its_own_vectors(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(BUNDLED, folder)
+    base = Base(folder, "interaction", "mine", ("es",))
+    own = KeptEmbedder(tmp_path / "kept", 2, "es", base=base)
+    assert own.name.startswith("mine, its pooled states (")
+    found = own.embed_documents([SPANISH, ENGLISH])
+    assert found == pytest.approx(PooledEmbedder().embed_documents([SPANISH, ENGLISH]))
+    assert KeptEmbedder(tmp_path / "kept", 2, "en", base=base).name == PooledEmbedder().name
+    others = (replace(base, languages=("en",)), replace(base, kind="cls"), Base(tmp_path, "interaction", "x", ("es",)))
+    assert not any(has_vectors(of, "es") for of in others)
+    assert not KeptEmbedder(tmp_path / "kept", 100_000, "es", base=base).name.startswith("mine")  # too slow for so many

@@ -17,10 +17,11 @@ from semantic_ranker._machine import default_threads
 from semantic_ranker.embedder import Embedder
 from semantic_ranker.embedding.choice import choose_model
 from semantic_ranker.errors import InvalidInputError
-from semantic_ranker.model_folder import BUNDLED, ModelFolder
+from semantic_ranker.model_folder import BUNDLED, SEGMENT_WEIGHTS, ModelFolder
 from semantic_ranker.segments.engine import SegmentEngine
 from semantic_ranker_training.hard_negatives.blocks import write_array
 from semantic_ranker_training.hard_negatives.dense import TextEmbedder
+from semantic_ranker_training.tune.base import Base
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,20 +34,27 @@ _BLOCK = 256
 
 
 class PooledEmbedder:
-    """The bundled reranker's pooled states: all-MiniLM-L6-v2 in int8, the bi-encoder that it was made from."""
+    """A reranker's pooled states: the bi-encoder that it was made from, such as all-MiniLM-L6-v2 of the bundled one.
 
-    name = "all-MiniLM-L6-v2 (int8)"
+    Args:
+        folder: A reranker that encodes each side alone.
 
-    def __init__(self) -> None:
-        self._engine = SegmentEngine.load(ModelFolder.open(BUNDLED), Options())
+    Attributes:
+        name: For people; of another model than the bundled one with the beginning of its fingerprint.
+    """
+
+    def __init__(self, folder: Path = BUNDLED) -> None:
+        self._engine = SegmentEngine.load(ModelFolder.open(folder), Options())
+        known = "all-MiniLM-L6-v2 (int8)", f"{folder.name}, its pooled states ({self._engine.fingerprint[:8]})"
+        self.name = known[folder != BUNDLED]
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return float32 (n, 384), L2-normalised."""
+        """Return float32 (n, width), L2-normalised."""
         tokens = [self._engine.tokenizer.side(ids) for ids in self._engine.tokenizer.queries(list(texts))]
         return np.stack([self._engine.backend.encode(ids)[1] for ids in tokens])
 
     def embed_documents(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return float32 (n, 384), L2-normalised; long texts are cut at 512 tokens."""
+        """Return float32 (n, width), L2-normalised; long texts are cut at 512 tokens."""
         pieces = [of[0].input_ids for of in self._engine.tokenizer.alone(list(texts), windows=False)]
         states = scoring_pool(default_threads()).map(self._engine.backend.encode, pieces)
         return np.stack([pooled for _, pooled, _ in states])
@@ -60,10 +68,13 @@ class KeptEmbedder:
         passages: How many there are: a fast model is used for many.
         language: ISO 639-1 code: a multilingual model is used where one is installed and there is time for it.
         budget_s: Seconds of the whole run.
+        base: What is tuned; its own vectors are used where it reads the language and the bundled model does not.
     """
 
-    def __init__(self, folder: Path, passages: int, language: str = "en", budget_s: float = 3600.0) -> None:
-        self._model, self.name = _chosen(passages, language, budget_s)
+    def __init__(
+        self, folder: Path, passages: int, language: str = "en", budget_s: float = 3600.0, base: Base | None = None
+    ) -> None:
+        self._model, self.name = _chosen(passages, language, budget_s, base)
         self._folder = folder / re.sub(r"\W+", "-", self.name)
         self._known: dict[bytes, NDArray[np.float32]] = {}
         self._blocks = 0
@@ -104,7 +115,17 @@ def foreign_seconds(passages: int) -> float:
     return passages * _FOREIGN_S / min(2, default_threads())
 
 
-def _chosen(passages: int, language: str, budget_s: float) -> tuple[TextEmbedder, str]:
+def has_vectors(base: Base, language: str) -> bool:
+    """Whether a base gives vectors of texts in a language that the bundled model was not made for."""
+    if language == "en" or base.kind != "interaction" or language not in base.languages:
+        return False
+    return any((base.folder / name).is_file() for name in SEGMENT_WEIGHTS.values())
+
+
+def _chosen(passages: int, language: str, budget_s: float, base: Base | None) -> tuple[TextEmbedder, str]:
+    if base is not None and has_vectors(base, language) and passages * base.cost <= MOST_ENCODED:
+        own = PooledEmbedder(base.folder)
+        return own, own.name
     if language != "en" and foreign_seconds(passages) <= _FOREIGN_SHARE * budget_s:
         try:
             choice = choose_model("search", languages=(language,))
@@ -112,7 +133,8 @@ def _chosen(passages: int, language: str, budget_s: float) -> tuple[TextEmbedder
         except InvalidInputError:  # none is here
             pass
     if passages <= MOST_ENCODED:
-        return PooledEmbedder(), PooledEmbedder.name
+        pooled = PooledEmbedder()
+        return pooled, pooled.name
     return Embedder(), "the bundled static embedder"
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data
-from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds
+from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds, has_vectors
 from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.options import TuneOptions
 
@@ -85,7 +85,9 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     slow = base.cost * (1.0 if base.becomes == "interaction" else _PAIR_MODEL)
     pairs = min(options.most_pairs, 6 * len(data.corpus.questions) + 400)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
-    if data.language.code != "en":
+    if has_vectors(base, data.language.code):
+        searched *= base.cost
+    elif data.language.code != "en":
         searched = max(searched, min(foreign_seconds(len(texts)), _FOREIGN_SHARE * options.budget_s))
     guarded = 2 * slow * second * _GUARD_TEXTS * max(1, len(options.guards))  # a query of each
     guard_queries = int(min(options.guard_queries, max(_FEWEST_GUARD, _GUARD_SHARE * options.budget_s / guarded)))

@@ -109,7 +109,7 @@ class _Tuning:
         ahead = Estimate(**planned)
         self.tell(ahead.line())
         embedder = KeptEmbedder(
-            self.work.path / "vectors", len(data.corpus.passages), data.language.code, self.options.budget_s
+            self.work.path / "vectors", len(data.corpus.passages), data.language.code, self.options.budget_s, base
         )
         embedder.embed_documents([of.text for of in data.corpus.passages.values()])
         given = read_given(self.options, data, embedder, self.work.path, base)
