@@ -51,7 +51,7 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"Macro gain of {TITLES[ours]} with its 95 % interval: {'; '.join(gains)}.")
     if result.get("int8_minus_fp32"):
         lines.append(
-            f"INT8 minus fp32, {result['int8_minus_fp32_queries']} queries a collection: "
+            f"INT8 minus fp32, macro over {sum(result['int8_minus_fp32']['queries'])} queries: "
             f"{change(result['int8_minus_fp32'], 4)}."
         )
     machine, versions = result["machine"], result["versions"]
