@@ -19,7 +19,7 @@ from pareto import pareto
 from pareto import plot as plot_pareto
 from pipeline_tables import others, stages, types
 from reliability_tables import reliability
-from speed_tables import cascade, concurrency, latency, profile, speed
+from speed_tables import aims, cascade, concurrency, latency, profile, speed
 from table_parts import RESULTS, change, read, rows
 from tune_tables import tuned
 
@@ -225,7 +225,13 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
     "docs/tune.md": {"tuned": tuned},
-    "docs/speed.md": {"cascade": cascade, "latency": latency, "profile": profile, "concurrency": concurrency},
+    "docs/speed.md": {
+        "cascade": cascade,
+        "latency": latency,
+        "aims": aims,
+        "profile": profile,
+        "concurrency": concurrency,
+    },
 }
 
 

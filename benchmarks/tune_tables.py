@@ -29,10 +29,10 @@ def tuned() -> str:
 
 def _folder(name: str, run: dict[str, Any]) -> list[str]:
     held, fit = run["held_out"], run["fit"]
-    base = "" if run["base"] == "bundled reranker" else f" from {run['base']}"
+    base = "" if run["base"] == "bundled reranker" else f"tuned from {run['base']}, "
     lines = [
         f"**{name}**: {run['documents']['read']} documents, {held['passages']:,} passages, {held['queries']} held-out "
-        f"headings, titles and questions (a proxy); learnt{base} from {sum(run['pairs']['learnt'].values()):,} pairs in "
+        f"headings, titles and questions (a proxy); {base}learnt from {sum(run['pairs']['learnt'].values()):,} pairs in "
         f"{fit['seconds'] / 60:.0f} minutes, {run['seconds'] / 60:.0f} in all.",
         "",
         f"| | {' | '.join(METRICS)} |",

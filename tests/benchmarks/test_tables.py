@@ -277,3 +277,43 @@ def test_the_campaign_chooses_without_the_collection_that_is_looked_at(module: C
     assert found[campaign.COLLECTIONS[0]]["chosen"] == campaign.BASELINE
     assert [found[name]["chosen"] for name in others] == ["lucky"] * 3
     assert [found[name]["there"] for name in others] == [0.4] * 3
+
+
+def test_an_aim_that_is_reached_needs_no_reason(results: Path, module: Callable[[str], ModuleType]) -> None:
+    def row() -> list[str]:
+        lines = module("speed_tables").aims().splitlines()
+        found = next(line for line in lines if line.startswith("| int8, times sentence-transformers torch"))
+        return [cell.strip() for cell in found.strip("|").split("|")]
+
+    found = json.loads((results / "latency.json").read_text())
+    speedup = found["contenders"]["ours int8"]["speedup"]
+    for value, reached in ((3.6, True), (3.4, False)):
+        speedup["median"] = value
+        (results / "latency.json").write_text(json.dumps(found))
+        assert row()[1:3] == ["3.5", str(value)]
+        assert (row()[3] == "") is reached
+
+
+def test_packing_saves_what_short_runs_cost_more_a_token(results: Path, module: Callable[[str], ModuleType]) -> None:
+    found = json.loads((results / "graph_profile.json").read_text())
+    parts = {
+        "16": {"ms": 4.0, "shares": {"MultiHeadAttention": 0.5}},
+        "64": {"ms": 8.0, "shares": {"MultiHeadAttention": 0.2}},
+    }
+    found["precisions"] = {"int8": parts}
+    (results / "graph_profile.json").write_text(json.dumps(found))
+    assert "run of 64 tokens, attention aside: int8 20% at 16 tokens." in module("speed_tables").profile()
+
+
+def test_guard_collections_of_a_tuned_model_are_told_one_by_one(
+    results: Path, module: Callable[[str], ModuleType]
+) -> None:
+    found = json.loads((results / "tune.json").read_text())
+    run = found["runs"]["docs-18f-handbook"]["default"]
+    guard = next(iter(run["guards"].values()))
+    run["guards"] = {"one": {**guard, "difference": -0.0123, "low": -0.02, "high": 0.01, "queries": 7}, "two": guard}
+    run["base"] = "some-base"
+    (results / "tune.json").write_text(json.dumps(found))
+    text = module("tune_tables").tuned()
+    assert "tuned from some-base, learnt from 1" in text
+    assert "one -0.012 [-0.020, +0.010] (7 queries), two" in text
