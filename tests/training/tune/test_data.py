@@ -55,6 +55,28 @@ def test_a_base_of_twice_the_layers_is_planned_with_twice_the_time(folder, tmp_p
     assert two.total_s < options.budget_s
 
 
+def test_fewer_queries_of_big_guard_collections_fit_into_a_budget(folder, tmp_path, monkeypatch):
+    guards = []
+    for name, words in (("small", 5), ("big", 300)):
+        guards.append(tmp_path / name)
+        (guards[-1] / "qrels").mkdir(parents=True)
+        body = "word " * words
+        lines = [json.dumps({"_id": f"d{row}", "title": "", "text": f"{body} {row}"}) for row in range(2000)]
+        (guards[-1] / "corpus.jsonl").write_text("\n".join(lines))
+        (guards[-1] / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "word"}))
+        (guards[-1] / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td0\t1\n")
+    clock = itertools.count(step=0.15)
+    monkeypatch.setattr("semantic_ranker_training.tune.estimate.time.monotonic", lambda: next(clock))
+    found = {}
+    for place, given in enumerate([(), (guards[0],), tuple(guards)]):
+        data, options = data_of(folder, tmp_path / str(place), budget_s=600.0, guards=given)
+        found[len(given)] = estimate(data, find_base(None), options, FitSettings())
+    assert found[0].guard_queries == found[1].guard_queries == 200
+    assert 25 <= found[2].guard_queries < 100
+    spared = found[2].after_s - found[1].after_s
+    assert spared < 0.2 * 600.0 + 1
+
+
 def test_filters_can_be_left_out(folder, tmp_path):
     data, options = data_of(folder, tmp_path)
     every, wanted = data_of(folder, tmp_path, filters=False)

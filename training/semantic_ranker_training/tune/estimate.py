@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
+import numpy as np
+
+from semantic_ranker.collections import load_beir
 from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data
 from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds, has_vectors
 from semantic_ranker_training.tune.fit import FitSettings
+from semantic_ranker_training.tune.measure import GUARD_DEPTH
 from semantic_ranker_training.tune.options import TuneOptions
 
 _SAMPLE = 16
 _LEARNT_PER_ENCODED = 3.5  # forward and backward against one pass in int8, a text
-_GUARD_TEXTS = 6.0  # distinct passages a query
+_BUILT_IN = (1195, 467.0)  # passages of the built-in guard, and their characters
+_READ_CHARACTERS = 2500  # of a passage, about 512 tokens
 _GUARD_SHARE, _FEWEST_GUARD = 0.2, 25  # of the budget for all guards; queries of each at least
 _EXPORT_S = 70.0  # of the export alone: int8 is fitted to texts, and both graphs are checked
 _RANKED_PER_ENCODED = 2.0  # states of every token, kept, against one vector of a passage
@@ -89,8 +96,15 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
         searched *= base.cost
     elif data.language.code != "en":
         searched = max(searched, min(foreign_seconds(len(texts)), _FOREIGN_SHARE * options.budget_s))
-    guarded = 2 * slow * second * _GUARD_TEXTS * max(1, len(options.guards))  # a query of each
-    guard_queries = int(min(options.guard_queries, max(_FEWEST_GUARD, _GUARD_SHARE * options.budget_s / guarded)))
+    a_character = second / float(np.mean([min(len(text), _READ_CHARACTERS) for text in sample]))
+    guards = [_size(folder) for folder in options.guards] or [_BUILT_IN]
+
+    def guarded(queries: int) -> float:
+        return 2 * slow * a_character * sum(_distinct(count, queries) * length for count, length in guards)
+
+    guard_queries = options.guard_queries
+    while guard_queries > _FEWEST_GUARD and guarded(guard_queries) > _GUARD_SHARE * options.budget_s:
+        guard_queries -= 1
 
     def ranked(questions: int, times: float) -> float:
         candidates = 100 * questions
@@ -103,7 +117,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     return Estimate(
         before_s=searched + 0.03 * pairs + 0.002 * len(texts),
         learning_s=slow * settings.epochs * pairs * (1 + settings.hard) * second * _LEARNT_PER_ENCODED,
-        after_s=_EXPORT_S * base.cost + proved + guarded * guard_queries,
+        after_s=_EXPORT_S * base.cost + proved + guarded(guard_queries),
         budget_s=options.budget_s,
         disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),
         documents=len(data.library.documents),
@@ -111,6 +125,17 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
         tested=len(data.tested),
         guard_queries=guard_queries,
     )
+
+
+def _size(guard: Path) -> tuple[int, float]:
+    """Return the passages of a collection, and how many characters of one are read."""
+    texts = list(load_beir(guard).corpus.values())
+    return len(texts), float(np.mean([min(len(text), _READ_CHARACTERS) for text in texts])) if texts else 0.0
+
+
+def _distinct(passages: int, queries: int) -> float:
+    """Return about how many passages are among the candidates of so many queries, were these drawn at random."""
+    return passages * (1 - math.exp(-GUARD_DEPTH * queries / max(1, passages)))
 
 
 def _minutes(seconds: float) -> str:

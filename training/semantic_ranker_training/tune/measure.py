@@ -26,6 +26,8 @@ METRICS = ("nDCG@10", "RR@10", "Recall@5")
 DEPTH = 100
 SLOW_DEPTH = 30
 """Candidates for models that read pairs, which cost tens of milliseconds each."""
+GUARD_DEPTH = 50
+"""Candidates on guard collections."""
 _DEFAULT_WEIGHT = 0.8
 _TIMED_TEXTS, _TIMED_QUERIES = 20, 15
 

@@ -24,7 +24,6 @@ from semantic_ranker_training.tune.verdict import Verdict, judge
 from semantic_ranker_training.tune.work import WorkFolder, file_hash
 
 TUNED, FUSED, BUNDLED = "tuned", "tuned + search", "bundled reranker"
-_GUARD_DEPTH = 50
 
 Tell = Callable[[str], None]
 Run = Mapping[str, Mapping[str, float]]
@@ -202,13 +201,13 @@ def _guard(proving: Proving, work: WorkFolder, name: str, task: Task, identity: 
     def search(_: Path) -> Any:
         texts = list(task.corpus.values())
         found = BM25Index(texts, language=language_of(texts).stemmer).search_many(
-            list(task.queries.values()), _GUARD_DEPTH
+            list(task.queries.values()), measure.GUARD_DEPTH
         )
         return {qid: {ids[row]: score for row, score in of} for qid, of in zip(task.queries, found, strict=True)}
 
     of = [name, dict(task.queries), len(ids)]
     candidates: Run = _kept(work, f"guard-{key}-search", of, search)
-    base, depth = _folder(proving.base), min(_GUARD_DEPTH, proving.depth)
+    base, depth = _folder(proving.base), min(measure.GUARD_DEPTH, proving.depth)
     candidates = {qid: dict(list(scores.items())[:depth]) for qid, scores in candidates.items()}
     before = _kept(work, f"guard-{key}-base", [*of, str(base), depth], _ranker(base, task, candidates))
     after = _kept(work, f"guard-{key}-tuned", [*of, identity, depth], _ranker(proving.model, task, candidates))
