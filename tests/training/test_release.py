@@ -7,6 +7,7 @@ import pytest
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker_training.release import main, metadata_of
+from semantic_ranker_training.tune.base import find_base, open_interaction
 
 RUN = {
     "recipe": {"name": "tiny-en", "base": "base", "steps": 5, "batch_queries": 4, "group_size": 6},
@@ -58,6 +59,13 @@ def test_a_run_is_exported(interaction_export, tmp_path, capsys):
     with CrossEncoder(tmp_path / "out") as encoder:
         assert encoder.model_name == "tiny-en"
         assert encoder.languages == ()
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+    assert main([str(run), str(tmp_path / "again"), "--weights"]) == 0
+    base = find_base(tmp_path / "again")
+    assert (base.kind, base.languages, base.ranks) == ("interaction", (), True)
+    assert open_interaction(base).config.num_hidden_layers == json.loads((exported / "config.json").read_text())[
+        "num_hidden_layers"
+    ]
         assert len(encoder.rank("q", ["a", "b"])) == 2
 
 

@@ -65,7 +65,7 @@ def test_fewer_queries_of_big_guard_collections_fit_into_a_budget(folder, tmp_pa
         (guards[-1] / "corpus.jsonl").write_text("\n".join(lines))
         (guards[-1] / "queries.jsonl").write_text(json.dumps({"_id": "q", "text": "word"}))
         (guards[-1] / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td0\t1\n")
-    clock = itertools.count(step=0.15)
+    clock = itertools.count(step=0.08)
     monkeypatch.setattr("semantic_ranker_training.tune.estimate.time.monotonic", lambda: next(clock))
     found = {}
     for place, given in enumerate([(), (guards[0],), tuple(guards)]):

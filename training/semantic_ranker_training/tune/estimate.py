@@ -100,7 +100,8 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     guards = [_size(folder) for folder in options.guards] or [_BUILT_IN]
 
     def guarded(queries: int) -> float:
-        return 2 * slow * a_character * sum(_distinct(count, queries) * length for count, length in guards)
+        read = sum(_distinct(count, queries) * length for count, length in guards)
+        return 2 * slow * _RANKED_PER_ENCODED * a_character * read
 
     guard_queries = options.guard_queries
     while guard_queries > _FEWEST_GUARD and guarded(guard_queries) > _GUARD_SHARE * options.budget_s:
