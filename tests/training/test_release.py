@@ -59,14 +59,13 @@ def test_a_run_is_exported(interaction_export, tmp_path, capsys):
     with CrossEncoder(tmp_path / "out") as encoder:
         assert encoder.model_name == "tiny-en"
         assert encoder.languages == ()
+        assert len(encoder.rank("q", ["a", "b"])) == 2
     assert not (tmp_path / "out" / "model.safetensors").exists()
     assert main([str(run), str(tmp_path / "again"), "--weights"]) == 0
     base = find_base(tmp_path / "again")
     assert (base.kind, base.languages, base.ranks) == ("interaction", (), True)
-    assert open_interaction(base).config.num_hidden_layers == json.loads((exported / "config.json").read_text())[
-        "num_hidden_layers"
-    ]
-        assert len(encoder.rank("q", ["a", "b"])) == 2
+    config = json.loads((exported / "config.json").read_text())
+    assert open_interaction(base).config.num_hidden_layers == config["num_hidden_layers"]
 
 
 def test_a_run_that_is_not_finished_is_named(tmp_path, capsys):
