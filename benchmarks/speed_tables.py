@@ -199,11 +199,11 @@ def _packing(precisions: dict[str, Any]) -> str:
             for tokens, part in of.items()
         }
         least = a_token[max(a_token)]
-        return ", ".join(f"{max(0.0, 1 - least / ms):.0%} at {tokens}" for tokens, ms in a_token.items() if ms > least)
+        return ", ".join(f"{1 - least / ms:.0%} at {tokens}" for tokens, ms in a_token.items() if ms > least)
 
     saved = "; ".join(f"{precision} {told(of)} tokens" for precision, of in precisions.items())
     return (
-        f"Several texts packed into one run, each attending to itself, would save at most what a token costs more in a "
+        "Several texts packed into one run, each attending to itself, would save at most what a token costs more in a "
         f"short run than in a run of {max(map(int, precisions['int8']))} tokens, attention aside: {saved}. Passages are "
         "longer than that pays for, so texts are not packed."
     )

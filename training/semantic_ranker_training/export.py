@@ -137,9 +137,9 @@ class _Work:
         return found.check(options.thresholds), scorers
 
     def _remove_unwanted(self, options: ExportOptions) -> None:
-        unwanted = [] if "fp32" in self.precisions else [GRAPHS["fp32"], SEGMENT_WEIGHTS["fp32"]]
-        if "fp32" not in self.precisions and not options.weights:
-            unwanted.append(WEIGHTS)
+        unwanted = []
+        if "fp32" not in self.precisions:
+            unwanted = [GRAPHS["fp32"], SEGMENT_WEIGHTS["fp32"], *([] if options.weights else [WEIGHTS])]
         if options.segments == "only" and (self.folder / SEGMENT_HEAD).is_file():
             unwanted += [GRAPHS[precision] for precision in self.precisions if precision in SEGMENT_WEIGHTS]
         for name in unwanted:

@@ -11,7 +11,7 @@ from semantic_ranker.evaluation import compare
 from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.terms import stop_words
 from semantic_ranker_training.tune.base import Base
-from semantic_ranker_training.tune.embedder import KeptEmbedder, PooledEmbedder, has_vectors
+from semantic_ranker_training.tune.embedder import KeptEmbedder, PooledEmbedder, searches_itself
 from semantic_ranker_training.tune.language import SNOWBALL, Language, language_of
 from semantic_ranker_training.tune.links import Link, resolve
 from semantic_ranker_training.tune.options import TuneOptions, seconds
@@ -158,5 +158,5 @@ def test_a_base_that_reads_the_language_searches_with_its_own_vectors(tmp_path):
     assert found == pytest.approx(PooledEmbedder().embed_documents([SPANISH, ENGLISH]))
     assert KeptEmbedder(tmp_path / "kept", 2, "en", base=base).name == PooledEmbedder().name
     others = (replace(base, languages=("en",)), replace(base, kind="cls"), Base(tmp_path, "interaction", "x", ("es",)))
-    assert not any(has_vectors(of, "es") for of in others)
+    assert not any(searches_itself(of, "es", 2) for of in others)
     assert not KeptEmbedder(tmp_path / "kept", 100_000, "es", base=base).name.startswith("mine")  # too slow for so many

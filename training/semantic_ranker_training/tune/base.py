@@ -14,6 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from semantic_ranker._extras import requires_extra
+from semantic_ranker._settings import MANIFEST
 from semantic_ranker.backends.interaction import ARCHITECTURE, InteractionCrossEncoder
 from semantic_ranker.errors import ModelLoadError
 from semantic_ranker.model_folder import BUNDLED, SEGMENT_HEAD, SEGMENT_WEIGHTS, ModelFolder
@@ -172,7 +173,7 @@ def _products(config: dict[str, Any]) -> int:
 
 def _languages(folder: Path) -> tuple[str, ...]:
     try:
-        manifest = json.loads((folder / "semantic_ranker.json").read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ()
     return tuple(manifest.get("languages", ()))

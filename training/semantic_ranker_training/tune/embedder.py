@@ -45,8 +45,9 @@ class PooledEmbedder:
 
     def __init__(self, folder: Path = BUNDLED) -> None:
         self._engine = SegmentEngine.load(ModelFolder.open(folder), Options())
-        known = "all-MiniLM-L6-v2 (int8)", f"{folder.name}, its pooled states ({self._engine.fingerprint[:8]})"
-        self.name = known[folder != BUNDLED]
+        bundled = folder == BUNDLED
+        own = f"{folder.name}, its pooled states ({self._engine.fingerprint[:8]})"
+        self.name = "all-MiniLM-L6-v2 (int8)" if bundled else own
 
     def embed_queries(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 (n, width), L2-normalised."""
@@ -115,15 +116,16 @@ def foreign_seconds(passages: int) -> float:
     return passages * _FOREIGN_S / min(2, default_threads())
 
 
-def has_vectors(base: Base, language: str) -> bool:
-    """Whether a base gives vectors of texts in a language that the bundled model was not made for."""
+def searches_itself(base: Base, language: str, passages: int) -> bool:
+    """Whether a base gives the vectors of so many passages in a language that the bundled model was not made for."""
     if language == "en" or base.kind != "interaction" or language not in base.languages:
         return False
-    return any((base.folder / name).is_file() for name in SEGMENT_WEIGHTS.values())
+    exported = any((base.folder / name).is_file() for name in SEGMENT_WEIGHTS.values())
+    return exported and passages * base.cost <= MOST_ENCODED
 
 
 def _chosen(passages: int, language: str, budget_s: float, base: Base | None) -> tuple[TextEmbedder, str]:
-    if base is not None and has_vectors(base, language) and passages * base.cost <= MOST_ENCODED:
+    if base is not None and searches_itself(base, language, passages):
         own = PooledEmbedder(base.folder)
         return own, own.name
     if language != "en" and foreign_seconds(passages) <= _FOREIGN_SHARE * budget_s:

@@ -13,7 +13,7 @@ from semantic_ranker.collections import load_beir
 from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data
-from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds, has_vectors
+from semantic_ranker_training.tune.embedder import MOST_ENCODED, PooledEmbedder, foreign_seconds, searches_itself
 from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.measure import GUARD_DEPTH
 from semantic_ranker_training.tune.options import TuneOptions
@@ -92,7 +92,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     slow = base.cost * (1.0 if base.becomes == "interaction" else _PAIR_MODEL)
     pairs = min(options.most_pairs, 6 * len(data.corpus.questions) + 400)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
-    if has_vectors(base, data.language.code):
+    if searches_itself(base, data.language.code, len(texts)):
         searched *= base.cost
     elif data.language.code != "en":
         searched = max(searched, min(foreign_seconds(len(texts)), _FOREIGN_SHARE * options.budget_s))
