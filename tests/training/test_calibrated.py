@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from semantic_ranker.backends.interaction import InteractionConfig, InteractionCrossEncoder
+from semantic_ranker.conversion.calibrated import InputStatistics, input_statistics
 from semantic_ranker.conversion.graph_builder import GraphBuilder
-from semantic_ranker_training.calibrated import InputStatistics, input_statistics
 from semantic_ranker_training.release import calibration_ids
 from semantic_ranker_training.segment_graph import segment_graph
 from semantic_ranker_training.states import RaggedStates
@@ -85,7 +85,7 @@ def test_rounding_makes_up_for_earlier_rows():
     inputs = (common + 0.2 * random.standard_normal((500, 32))).astype(np.float32)
     weight = random.standard_normal((32, 8)).astype(np.float32)
     step = np.abs(weight).max(0) / 7
-    seen = InputStatistics(np.ones(32, np.float32), inputs.T.astype(np.float64) @ inputs)
+    seen = InputStatistics(np.ones(32, np.float32), inputs.T.astype(np.float64) @ inputs, 500)
     fitted = seen.codes(weight, step, np.ones(32, np.float32), 7) * step
     plain = np.clip(np.rint(weight / step), -7, 7) * step
     assert np.abs(fitted / step).max() <= 7
@@ -93,7 +93,7 @@ def test_rounding_makes_up_for_earlier_rows():
 
 
 def test_columns_that_are_never_used_do_no_harm():
-    seen = InputStatistics(np.zeros(4, np.float32), np.zeros((4, 4)))
+    seen = InputStatistics(np.zeros(4, np.float32), np.zeros((4, 4)), 0)
     weight = np.asarray([[1.0, -2.0], [0.5, 1.0], [0, 0], [2.0, 0.1]], np.float32)
     divisors = seen.scale(weight)
     assert np.isfinite(divisors).all()

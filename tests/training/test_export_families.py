@@ -9,10 +9,12 @@ import pytest
 import torch
 import transformers
 
-from semantic_ranker.conversion.encoder_graph import embedder_graph, reranker_graph
+from semantic_ranker.conversion import encoder_graph
+from semantic_ranker.conversion.encoder_graph import embedder_graph, encoder_statistics, reranker_graph
 from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like, read_safetensors
 from semantic_ranker.embedding.pooling import MODES, normalized, pool
 from semantic_ranker.errors import ModelLoadError
+from semantic_ranker.tokenization import EncodedPair
 from semantic_ranker_training.export import export_model
 from semantic_ranker_training.half import write_fp16
 
@@ -120,6 +122,52 @@ def test_int8_graph_is_close_and_its_weights_have_seven_bits(encoder):
     assert len(codes) == 4 + 5
     assert max(abs(int(of.min())) for of in codes) <= 64
     assert all(abs(of).max(0).min() == 63 for of in codes), "each channel uses its whole range"
+
+
+def inputs_of(count, seed):
+    random = np.random.default_rng(seed)
+    rows = [random.integers(5, 300, random.integers(8, 100)) for _ in range(count)]
+    return [EncodedPair(ids, (np.arange(len(ids)) > 5).astype(np.int64), None, False) for ids in rows]
+
+
+def test_int8_that_has_seen_texts_is_nearer_on_other_texts(encoder):
+    _, weights, _ = encoder
+    seen, graphs = encoder_statistics(weights, inputs_of(60, 1), pooling=("mean",)), {}
+    assert len(seen) == 2 * 4
+    graphs["exact"] = embedder_graph(weights, pooling=("mean",))
+    graphs["plain"] = embedder_graph(weights, pooling=("mean",), int8=True)
+    graphs["fitted"] = embedder_graph(weights, pooling=("mean",), int8=True, statistics=seen)
+    found = {name: [] for name in graphs}
+    for text in inputs_of(20, 2):
+        feeds = {"input_ids": text.input_ids[None], "attention_mask": np.ones_like(text.input_ids[None])}
+        if weights.token_types:
+            feeds["token_type_ids"] = text.token_type_ids[None]
+        for name, graph in graphs.items():
+            found[name].append(run(graph, feeds, "sentence_embedding")[0])
+    errors = {name: np.square(np.array(found[name]) - found["exact"]).sum() for name in ("plain", "fitted")}
+    assert errors["fitted"] < 0.85 * errors["plain"]
+
+
+def test_few_rows_say_little_so_the_first_token_alone_moves_no_weight_far(encoder):
+    _, weights, _ = encoder
+    seen = encoder_statistics(weights, inputs_of(3, 1))
+    last = seen[-1]
+    assert last.rows == 3
+    weight = weights.layer(1)["output.dense.weight"].T
+    step = np.abs(weight).max(0) / 63
+    codes = last.codes(weight, step, np.ones(len(weight), np.float32), 63)
+    assert np.abs(codes - np.rint(weight / step)).max() <= 1
+
+
+def test_a_big_encoder_has_its_columns_evened_out_only(encoder, monkeypatch):
+    _, weights, _ = encoder
+    monkeypatch.setattr(encoder_graph, "_MOST_ROUNDED", weights.products - 1)
+    seen = encoder_statistics(weights, inputs_of(5, 1), pooling=("mean",))
+    assert all(of.gram is None for of in seen)
+    weight = weights.layer(0)["output.dense.weight"].T
+    step = np.abs(weight).max(0) / 63
+    np.testing.assert_array_equal(seen[3].codes(weight, step, np.ones(len(weight)), 63), np.rint(weight / step))
+    assert np.ptp(seen[3].scale(weight)) > 0.1
 
 
 @pytest.mark.parametrize("mode", MODES)

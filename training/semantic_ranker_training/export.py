@@ -15,6 +15,7 @@ from semantic_ranker._staging import file_entries, staged_folder
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.backends.onnx import OnnxBackend
 from semantic_ranker.conversion.parity import ParityReport, measure_parity
+from semantic_ranker.conversion.reranker import tokenizer_of
 from semantic_ranker.conversion.sample_pairs import built_in_pairs, canary_pairs
 from semantic_ranker.model_folder import SEGMENT_HEAD, SEGMENT_WEIGHTS
 from semantic_ranker.tokenization import PairTokenizer
@@ -146,13 +147,7 @@ class _Work:
             (self.folder / name).unlink(missing_ok=True)
 
     def _tokenizer(self) -> PairTokenizer:
-        settings = self.origin.settings
-        return PairTokenizer(
-            (self.folder / "tokenizer.json").read_bytes(),
-            layout=settings.layout,
-            max_length=settings.max_length,
-            max_query_tokens=settings.max_query_tokens,
-        )
+        return tokenizer_of(self.origin.settings, self.folder)
 
     def _written(self, names: Mapping[Any, str]) -> dict[Any, str]:
         return {kind: name for kind, name in names.items() if (self.folder / name).is_file()}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.conversion.encoder_graph import reranker_graph
 from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like
+from semantic_ranker.conversion.reranker import pair_statistics
 from semantic_ranker_training.export_options import GRAPHS, ExportOptions
 from semantic_ranker_training.graph import export_graph, with_row_linear
 from semantic_ranker_training.half import write_fp16
@@ -38,7 +39,8 @@ def write_graphs(origin: Origin, folder: Path, precisions: Sequence[str], option
         weights = EncoderWeights.read(origin.config, folder / _WEIGHTS)
         fp32.write_bytes(reranker_graph(weights))
         if "int8" in precisions:
-            int8.write_bytes(reranker_graph(weights, int8=True, row_norm=options.row_norm))
+            seen = pair_statistics(origin.settings, weights, folder)
+            int8.write_bytes(reranker_graph(weights, int8=True, row_norm=options.row_norm, statistics=seen))
     else:
         model, types, limit = origin.backend.model, origin.backend.uses_token_types, origin.settings.length_limit
         export_graph(with_row_linear(model), fp32, token_types=types, max_length=limit)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tqdm import tqdm
 
+from semantic_ranker.conversion.calibrated import InputStatistics, input_statistics
 from semantic_ranker.conversion.graph_builder import MICROSOFT, GraphBuilder
-from semantic_ranker_training.calibrated import InputStatistics, input_statistics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +66,8 @@ def _statistics(
 ) -> list[InputStatistics]:
     graph = GraphBuilder()
     _build(graph, weights, config)
-    texts = ({"input_ids": np.asarray([ids], np.int64)} for ids in calibration)
+    shown = tqdm(calibration, desc="calibrating int8", unit="text", disable=None)
+    texts = ({"input_ids": np.asarray([ids], np.int64)} for ids in shown)
     return input_statistics(graph, _INPUTS, texts)
 
 

@@ -157,11 +157,7 @@ class ShallowRun:
         Args:
             every: Steps between checkpoints.
         """
-        passages, queries = self._texts()
-        held_out = passages[:_HELD_OUT], queries[:_HELD_OUT]
-        before = self._errors(held_out)
-        self._train(passages[_HELD_OUT:], queries[_HELD_OUT:], every)
-        self.student.eval()
+        learnt = self.learn(every=every)
         target = self.folder / "model"
         self.student.save(target)
         scale, bias = calibrate(self.student, self.taught_by)
@@ -171,13 +167,31 @@ class ShallowRun:
             if self.recipe.start
             else None,
             "teacher": {key: self.teacher_run[key] for key in ("recipe", "pairs", "passages", "data_sha256")},
-            "texts": {"passages": len(passages) - _HELD_OUT, "queries": len(queries) - _HELD_OUT},
-            "held_out": {"before": before, "after": self._errors(held_out)},
+            **learnt,
             "calibration": {"scale": scale, "bias": bias},
             "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
         }
         write_atomically(self.folder / "training.json", json.dumps(content, indent=2) + "\n")
         return target
+
+    def learn(self, *, every: int = 250) -> dict[str, Any]:
+        """Train what is not trained yet.
+
+        Args:
+            every: Steps between checkpoints.
+
+        Returns:
+            How many texts were learnt from, and the errors of held-out ones before and after.
+        """
+        passages, queries = self._texts()
+        held_out = passages[:_HELD_OUT], queries[:_HELD_OUT]
+        before = self._errors(held_out)
+        self._train(passages[_HELD_OUT:], queries[_HELD_OUT:], every)
+        self.student.eval()
+        return {
+            "texts": {"passages": len(passages) - _HELD_OUT, "queries": len(queries) - _HELD_OUT},
+            "held_out": {"before": before, "after": self._errors(held_out)},
+        }
 
     def _texts(self) -> tuple[list[list[int]], list[list[int]]]:
         tokenizer = bare_tokenizer(base_folder(self.teacher_run["recipe"]["base"]))

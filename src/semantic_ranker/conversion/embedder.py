@@ -9,11 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semantic_ranker._machine import default_threads
 from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
 from semantic_ranker._staging import file_entries, staged_folder
-from semantic_ranker.conversion.encoder_graph import UNIT, embedder_graph
+from semantic_ranker.conversion.encoder_graph import UNIT, embedder_graph, encoder_statistics
 from semantic_ranker.conversion.encoder_weights import EncoderWeights, is_bert_like, read_safetensors, tensors_of
 from semantic_ranker.conversion.first_load import WEIGHTS
+from semantic_ranker.conversion.fitting_texts import fitting_texts
 from semantic_ranker.conversion.reference import ReferenceEmbedder
 from semantic_ranker.conversion.reranker import FP32, INT8
 from semantic_ranker.conversion.sample_pairs import built_in_texts
@@ -25,6 +27,7 @@ from semantic_ranker.errors import ExportParityError, ModelLoadError
 from semantic_ranker.model_folder import VerifiedFile
 
 if TYPE_CHECKING:
+    from semantic_ranker.conversion.calibrated import InputStatistics
     from semantic_ranker.embedding.folder import EmbedderSettings
 
 logger = logging.getLogger(__name__)
@@ -77,7 +80,7 @@ def convert_embedder(opened: EmbedderFolder, target: Path) -> None:
 def write_graphs(
     opened: EmbedderFolder, weights: EncoderWeights, folder: Path, precisions: Sequence[str], **options: Any
 ) -> None:
-    """Write the graphs of a bi-encoder.
+    """Write the graphs of a bi-encoder; int8 is fitted to texts of many kinds (see `calibrated`).
 
     Args:
         opened: The source.
@@ -91,15 +94,22 @@ def write_graphs(
     for precision, name in (("fp32", FP32), ("int8", INT8)):
         if precision in precisions:
             logger.info("building %s in %s", opened.settings.name, precision)
+            int8 = precision == "int8"
             graph = embedder_graph(
                 weights,
                 pooling=opened.settings.pooling,
                 dense=dense,
                 normalize=normalizes(opened),
-                int8=precision == "int8",
+                int8=int8,
+                statistics=_statistics(opened.settings, weights, folder) if int8 else (),
                 **options,
             )
             (folder / name).write_bytes(graph)
+
+
+def _statistics(settings: EmbedderSettings, weights: EncoderWeights, folder: Path) -> list[InputStatistics]:
+    texts = [text for part in tokenizer_of(settings, folder).chunks(fitting_texts()) for text in part]
+    return encoder_statistics(weights, texts, pooling=settings.pooling, threads=default_threads())
 
 
 def config_of(opened: EmbedderFolder) -> dict[str, Any]:

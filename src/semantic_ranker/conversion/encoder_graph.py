@@ -7,12 +7,13 @@ seventh of the work of six layers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_ranker.conversion.graph_builder import MICROSOFT, GraphBuilder, RowNorm
+from semantic_ranker.conversion.calibrated import InputStatistics, input_statistics
+from semantic_ranker.conversion.graph_builder import MICROSOFT, GraphBuilder, Rounding, RowNorm
 from semantic_ranker.conversion.onnx_file import BOOL, FLOAT, INT32
 from semantic_ranker.errors import ModelLoadError
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from semantic_ranker.conversion.encoder_weights import EncoderWeights
+    from semantic_ranker.tokenization import EncodedPair
 
 Tensors = Mapping[str, "NDArray[np.float32]"]
 _IDS, _MASK, _TYPES = "input_ids", "attention_mask", "token_type_ids"
@@ -31,16 +33,26 @@ HEADS = {
 }
 UNIT = "Unit"
 """A layer that gives vectors length 1, between linear ones."""
+_MOST_ROUNDED = 30_000_000
+"""Weights of layers up to which int8 rounds them together: a dozen seconds at most. Bigger encoders have their columns
+evened out, which is most of the gain and takes no time."""
 USUAL_HEAD = ("classifier.dense", "classifier.out_proj", "Tanh")
 
 
-def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: RowNorm = "ff") -> bytes:
+def reranker_graph(
+    weights: EncoderWeights,
+    *,
+    int8: bool = False,
+    row_norm: RowNorm = "ff",
+    statistics: Sequence[Rounding] = (),
+) -> bytes:
     """Build a one-label sequence classifier.
 
     Args:
         weights: Encoder and head.
         int8: Whether layers and word embeddings are quantised; the head stays float32.
         row_norm: Linear layers whose int8 inputs are normalised row by row.
+        statistics: For int8, of `encoder_statistics`; none rounds each weight by itself.
 
     Returns:
         A file from ``input_ids``, ``attention_mask`` and, where the encoder has them, ``token_type_ids``, int64
@@ -49,7 +61,7 @@ def reranker_graph(weights: EncoderWeights, *, int8: bool = False, row_norm: Row
     Raises:
         ModelLoadError: There is no head, or it has not one label.
     """
-    graph = _Graph(weights, int8=int8, row_norm=row_norm)
+    graph = _Graph(weights, int8=int8, row_norm=row_norm, statistics=statistics)
     states = graph.builder.add("Squeeze", [graph.encode(first_only=True), graph.builder.integers(1)])
     inner, outer, activation = HEADS.get(weights.family, USUAL_HEAD)
     graph.builder.add(
@@ -66,6 +78,7 @@ def embedder_graph(
     normalize: bool = True,
     int8: bool = False,
     row_norm: RowNorm = "ff",
+    statistics: Sequence[Rounding] = (),
 ) -> bytes:
     """Build a bi-encoder.
 
@@ -78,13 +91,14 @@ def embedder_graph(
         normalize: Whether vectors get length 1.
         int8: As for `reranker_graph`.
         row_norm: As for `reranker_graph`.
+        statistics: For int8, of `encoder_statistics` for the same pooling; none rounds each weight by itself.
 
     Returns:
         A file with the inputs of `reranker_graph`, to ``sentence_embedding`` float32 (batch, dim) and, for other
         libraries, ``last_hidden_state`` float32 (batch, length, hidden), of length 1 where only ``cls`` is pooled.
     """
-    graph = _Graph(weights, int8=int8, row_norm=row_norm)
-    builder, first_only = graph.builder, tuple(pooling) == ("cls",)
+    graph = _Graph(weights, int8=int8, row_norm=row_norm, statistics=statistics)
+    builder, first_only = graph.builder, _first_only(pooling)
     states = builder.add("Identity", [graph.encode(first_only=first_only)], name="last_hidden_state")
     vectors = [_pool(builder, states, graph.mask, mode) for mode in pooling]
     vector = vectors[0] if len(vectors) == 1 else builder.add("Concat", vectors, axis=-1)
@@ -104,12 +118,32 @@ def embedder_graph(
     return builder.model("embedder", graph.inputs(), shapes)
 
 
+def encoder_statistics(
+    weights: EncoderWeights, texts: Iterable[EncodedPair], *, pooling: Sequence[str] = ("cls",), threads: int = 1
+) -> list[InputStatistics]:
+    """Return what goes into the products of the layers, to round int8 weights by.
+
+    Args:
+        weights: The encoder.
+        texts: Some dozens of inputs; pairs for a reranker.
+        pooling: As for `embedder_graph`; a reranker reads the first token.
+        threads: Of onnxruntime.
+    """
+    graph = _Graph(weights, int8=False, row_norm="none")
+    graph.encode(first_only=_first_only(pooling))
+    inputs = ({name: value for name, value in _filled(text).items() if name in graph.inputs()} for text in texts)
+    together = weights.products <= _MOST_ROUNDED
+    return input_statistics(graph.builder, graph.inputs(), inputs, threads=threads, together=together)
+
+
 class _Graph:
     """An encoder in the making."""
 
-    def __init__(self, weights: EncoderWeights, *, int8: bool, row_norm: RowNorm) -> None:
+    def __init__(
+        self, weights: EncoderWeights, *, int8: bool, row_norm: RowNorm, statistics: Sequence[Rounding] = ()
+    ) -> None:
         self.weights = weights
-        self.builder = GraphBuilder(int8=int8)
+        self.builder = GraphBuilder(int8=int8, statistics=statistics)
         self.row_norm = row_norm
         self.mask = self.builder.add("Cast", [_MASK], to=FLOAT)
         self.padding = self.builder.add("Cast", [_MASK], to=INT32)
@@ -191,6 +225,14 @@ class _Graph:
         product = self.builder.product(inputs, layer[f"{name}.dense.weight"].T, row_norm=row_norm)
         norm = [layer[f"{name}.{part}"] for part in ("LayerNorm.weight", "LayerNorm.bias", "dense.bias")]
         return self.builder.skip_layer_norm(product, skip, norm, self.weights.epsilon)
+
+
+def _first_only(pooling: Sequence[str]) -> bool:
+    return tuple(pooling) == ("cls",)
+
+
+def _filled(text: EncodedPair) -> dict[str, NDArray[np.int64]]:
+    return {_IDS: text.input_ids[None], _MASK: np.ones_like(text.input_ids[None]), _TYPES: text.token_type_ids[None]}
 
 
 def _head(builder: GraphBuilder, tensors: Tensors, states: str, names: tuple[str, str, str]) -> str:

@@ -104,6 +104,12 @@ class EncoderWeights:
         return len(self.tensors["encoder.layer.0.attention.output.dense.bias"])
 
     @property
+    def products(self) -> int:
+        """Numbers in the matrices of all layers, which int8 rounds."""
+        layers = (value for name, value in self.tensors.items() if name.startswith("encoder.layer."))
+        return sum(value.size for value in layers if value.ndim > 1)
+
+    @property
     def token_types(self) -> bool:
         """Whether the encoder tells queries from texts by ``token_type_ids``."""
         table = self.tensors.get("embeddings.token_type_embeddings.weight")

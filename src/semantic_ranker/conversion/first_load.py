@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Of what a conversion writes; part of the name of its folder."""
 WEIGHTS = "model.safetensors"
 FILES = ("tokenizer_config.json", "special_tokens_map.json", "config_sentence_transformers.json")

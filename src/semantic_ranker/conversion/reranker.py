@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from semantic_ranker._machine import default_threads
 from semantic_ranker._settings import MANIFEST, SCHEMA_VERSION
 from semantic_ranker._staging import file_entries, staged_folder
 from semantic_ranker.backends.onnx import OnnxBackend
-from semantic_ranker.conversion.encoder_graph import reranker_graph
+from semantic_ranker.conversion.encoder_graph import encoder_statistics, reranker_graph
 from semantic_ranker.conversion.encoder_weights import EncoderWeights, tensors_of
 from semantic_ranker.conversion.first_load import FILES, WEIGHTS
+from semantic_ranker.conversion.fitting_texts import fitting_pairs
 from semantic_ranker.conversion.parity import ParityReport, measure_parity
 from semantic_ranker.conversion.reference import ReferenceReranker
 from semantic_ranker.conversion.sample_pairs import built_in_pairs
@@ -21,6 +23,8 @@ from semantic_ranker.errors import ExportParityError
 from semantic_ranker.tokenization import PairTokenizer
 
 if TYPE_CHECKING:
+    from semantic_ranker._settings import ModelSettings
+    from semantic_ranker.conversion.calibrated import InputStatistics
     from semantic_ranker.model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -52,20 +56,40 @@ def convert_reranker(folder: ModelFolder, target: Path) -> None:
             if (folder.path / name).is_file():
                 (out / name).write_bytes((folder.path / name).read_bytes())
         (out / FP32).write_bytes(reranker_graph(weights))
-        (out / INT8).write_bytes(reranker_graph(weights, int8=True))
+        seen = pair_statistics(folder.settings, weights, out)
+        (out / INT8).write_bytes(reranker_graph(weights, int8=True, statistics=seen))
         parity = _checked(folder, weights, out)
         manifest = _manifest(folder, config, parity) | {"files": file_entries(out), "weights_sha256": file.sha256}
         (out / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
-def _checked(folder: ModelFolder, weights: EncoderWeights, out: Path) -> ParityReport:
-    settings = folder.settings
-    tokenizer = PairTokenizer(
-        (out / "tokenizer.json").read_bytes(),
+def tokenizer_of(settings: ModelSettings, folder: Path) -> PairTokenizer:
+    """Return the tokenizer of a folder with ``tokenizer.json``."""
+    return PairTokenizer(
+        (folder / "tokenizer.json").read_bytes(),
         layout=settings.layout,
         max_length=settings.max_length,
         max_query_tokens=settings.max_query_tokens,
     )
+
+
+def pair_statistics(settings: ModelSettings, weights: EncoderWeights, folder: Path) -> list[InputStatistics]:
+    """Return what `fitting_pairs` put into the products of a reranker, to round its int8 weights by.
+
+    Args:
+        settings: The model's.
+        weights: Its encoder.
+        folder: With its ``tokenizer.json``.
+    """
+    tokenizer, pairs = tokenizer_of(settings, folder), fitting_pairs()
+    queries = tokenizer.queries([query for query, _ in pairs])
+    inputs = [pieces[0] for pieces in tokenizer.pairs(queries, [text for _, text in pairs], windows=False)]
+    return encoder_statistics(weights, inputs, threads=default_threads())
+
+
+def _checked(folder: ModelFolder, weights: EncoderWeights, out: Path) -> ParityReport:
+    settings = folder.settings
+    tokenizer = tokenizer_of(settings, out)
     pairs, exact = built_in_pairs()[:_PAIRS], OnnxBackend(out / FP32)
     found = measure_parity(pairs, tokenizer, ReferenceReranker(weights), exact, OnnxBackend(out / INT8))
     try:

@@ -165,9 +165,9 @@ def test_int8_that_strays_is_left_out(reranker, cache, monkeypatch, caplog):
     genuine = module.reranker_graph
     doubled = {name: value for name, value in tensors().items()} | {"bert.pooler.dense.weight": -np.eye(WIDTH)}
 
-    def damaged(weights, *, int8=False):
+    def damaged(weights, *, int8=False, **options):
         other = EncoderWeights.of(CONFIG, {k: np.float32(v) for k, v in doubled.items()}, "x") if int8 else weights
-        return genuine(other, int8=int8)
+        return genuine(other, int8=int8, **options)
 
     monkeypatch.setattr(module, "reranker_graph", damaged)
     assert CrossEncoder(reranker).precision == "fp32"
