@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from campaign_tables import campaign
+from campaign_tables import campaign, layers
 from choice import choice, costs, memory, rerankers
 from language_tables import languages
 from pareto import pareto
@@ -21,7 +21,7 @@ from pipeline_tables import others, stages, types
 from reliability_tables import reliability
 from speed_tables import aims, cascade, concurrency, latency, profile, speed
 from table_parts import RESULTS, change, read, rows
-from tune_tables import tuned
+from tune_tables import ablations, tuned
 
 ROOT = Path(__file__).parent.parent
 FUSED = "reranker + BM25, fitted"
@@ -220,11 +220,11 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
         "languages": languages,
         "choice": choice,
     },
-    "training/README.md": {"campaign": campaign},
+    "training/README.md": {"campaign": campaign, "layers": layers},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
     "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
-    "docs/tune.md": {"tuned": tuned},
+    "docs/tune.md": {"tuned": tuned, "ablations": ablations},
     "docs/speed.md": {
         "cascade": cascade,
         "latency": latency,

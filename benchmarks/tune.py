@@ -1,11 +1,10 @@
-"""What `semantic-ranker tune` gains on four folders of documentation, and what each ingredient is worth.
+"""What `semantic-ranker tune` gains on four folders of documentation; `tune_ablations.py` says what each ingredient does.
 
     python benchmarks/tune.py --data DATA --runs FOLDER
-    python benchmarks/tune.py --data DATA --runs FOLDER --folders docs-18f-handbook --variants default random-negatives
     python benchmarks/tune.py --data DATA --folders docs-fastapi-es --spanish-base models/reranker-multilingual
 
-Every run is the command itself at its defaults, or with one ingredient changed; runs lie in --runs, and a call that was
-killed goes on with what is missing. Guards are the four English collections of DATA, and the Spanish one for Spanish
+Every run is the command itself at its defaults; runs lie in --runs, and a call that was killed goes on with what is
+missing. Guards are the four English collections of DATA, and the Spanish one for Spanish
 folders. The 60 questions on the 18F handbook, which nothing is learnt from, are asked of its default run. Writes
 benchmarks/results/tune.json after every run.
 """
@@ -16,7 +15,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from semantic_ranker._files import write_atomically
-from semantic_ranker_training.tune import work_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "benchmarks/results/tune.json"
@@ -36,53 +33,28 @@ FOLDERS = {
     "docs-fastapi-es": ("xquad-es-2k",),
     "docs-python-es": ("xquad-es-2k",),
 }
-VARIANTS: dict[str, list[str]] = {
-    "default": [],
-    "random-negatives": ["--negatives", "random"],
-    "bm25-negatives": ["--negatives", "bm25"],
-    "no-general": ["--general", "0"],
-    "no-filter": ["--no-filter"],
-    "short-passages": ["--passage-tokens", "96"],
-}
-"""Ablations are of the handbook alone; the other folders have the default run."""
 SPANISH = ("docs-fastapi-es", "docs-python-es")
-GUARDED = ("default", "no-general")
-"""Variants that are measured on the guard collections; the others on the built-in guard."""
 OUTCOMES = (0, 3, 4)
 
 
-def run(folder: str, variant: str, options: argparse.Namespace) -> dict[str, Any]:
+def run(folder: str, options: argparse.Namespace) -> dict[str, Any]:
     """Run the command, or read what it did; return what is kept of its report."""
-    data, runs = options.data, options.runs
-    out = runs / f"{folder}-{variant}"
+    out = options.runs / f"{folder}-default"
     base = options.spanish_base if folder in SPANISH else None
-    names = FOLDERS[folder] if options.guards is None else options.guards
-    guards = [str(data / name) for name in names] if variant in GUARDED else []
-    if variant != "default":
-        _share(work_folder(runs / f"{folder}-default"), work_folder(out))
-    command = ["tune", str(data / folder), "--out", str(out), "--budget", options.budget, "--json", *VARIANTS[variant]]
+    guards = [str(options.data / name) for name in (FOLDERS[folder] if options.guards is None else options.guards)]
+    command = ["tune", str(options.data / folder), "--out", str(out), "--budget", options.budget, "--json"]
     command += ["--guard", *guards] if guards else []
     command += ["--base", str(base)] if base else []
     done = subprocess.run(
         [sys.executable, "-m", "semantic_ranker.cli", *command], stdout=subprocess.PIPE, text=True, check=False
     )
     if done.returncode not in OUTCOMES:
-        raise SystemExit(f"{folder} {variant} ended with status {done.returncode}")
-    asked = f"--folders {folder} --variants {variant} --budget {options.budget}"
+        raise SystemExit(f"{folder} ended with status {done.returncode}")
+    asked = f"--folders {folder} --budget {options.budget}"
     asked += "" if options.guards is None else f" --guards {' '.join(options.guards)}".rstrip()
     asked += f" --spanish-base {base.name}" if base else ""
     kept = row(json.loads(done.stdout), out)
     return {**kept, "base": base.name if base else "bundled reranker", "command": f"benchmarks/tune.py {asked}"}
-
-
-def _share(done: Path, work: Path) -> None:
-    """Spare a variant what does not depend on it: documents read, vectors, sides."""
-    if work.exists() or not done.exists():
-        return
-    work.mkdir(parents=True)
-    for name in ("read", "vectors"):
-        shutil.copytree(done / name, work / name)
-    shutil.copyfile(done / "split.json", work / "split.json")
 
 
 def questions(data: Path, runs: Path, threads: int) -> dict[str, Any]:
@@ -111,7 +83,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path(os.environ.get("SEMANTIC_RANKER_DATA", "../shared/data")))
     parser.add_argument("--runs", type=Path, default=ROOT / "runs/tune")
     parser.add_argument("--folders", nargs="+", default=list(FOLDERS), choices=list(FOLDERS))
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--budget", default="55m")
     parser.add_argument(
         "--guards", nargs="*", help="collections of DATA; none is the built-in one (default: by folder)"
@@ -122,22 +93,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.runs.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
     result |= {
-        "what": "semantic-ranker tune: held-out sections of each folder stand in for people's questions (a proxy); "
-        "ablations change one ingredient of the default run on the handbook",
+        "what": "semantic-ranker tune: held-out sections of each folder stand in for people's questions (a proxy)",
         "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
         "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime", "bm25s")},
     }
-    todo = [(folder, "default") for folder in options.folders if "default" in options.variants]
-    todo += [
-        (HANDBOOK, variant) for variant in options.variants if variant != "default" and HANDBOOK in options.folders
-    ]
-    for folder, variant in todo:
-        found = run(folder, variant, options)
-        result.setdefault("runs", {}).setdefault(folder, {})[variant] = found
-        if (folder, variant) == (HANDBOOK, "default"):
+    for folder in options.folders:
+        found = run(folder, options)
+        result.setdefault("runs", {})[folder] = {"default": found}
+        if folder == HANDBOOK:
             result["handbook_questions"] = questions(options.data, options.runs, options.threads)
         write_atomically(OUT, json.dumps(result, indent=2) + "\n")
-        print(f"{folder:20} {variant:18} {found['verdict']['words']}", flush=True)
+        print(f"{folder:20} {found['verdict']['words']}", flush=True)
     print("wrote", OUT)
 
 

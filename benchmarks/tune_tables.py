@@ -1,10 +1,10 @@
-"""The table of docs/tune.md, from tune.json: what the command gave on folders of real documentation."""
+"""The tables of docs/tune.md: what the command gave on folders of real documentation, and what each ingredient did."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from table_parts import RESULTS, change, read
+from table_parts import RESULTS, change, has, read, rows
 
 METRICS = ("nDCG@10", "RR@10", "Recall@5")
 
@@ -68,3 +68,38 @@ def _questions(found: dict[str, Any]) -> list[str]:
 def _cell(figure: dict[str, Any]) -> str:
     low, high = figure["interval"] if "interval" in figure else (figure["low"], figure["high"])
     return f"{figure['mean']:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def ablations() -> str:
+    if not has("tune_ablations"):
+        return "`benchmarks/tune_ablations.py` was not run on this checkout."
+    found = read("tune_ablations")
+    default = found["default"]
+
+    def line(name: str, part: dict[str, Any]) -> list[object]:
+        figure, against, fit = part["nDCG@10"], part["against"], part["fit"]
+        told = [_points(against[of]) if of in against else "-" for of in ("bundled reranker", default)]
+        return [
+            name,
+            fit.get("groups", "-"),
+            f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]",
+            *told,
+        ]
+
+    head = (
+        "learnt",
+        "queries learnt from",
+        "nDCG@10",
+        "against the bundled reranker, points",
+        "against the default, points",
+    )
+    body = rows(head, (line(name, part) for name, part in found["rows"].items()))
+    return (
+        f"{body}\n\n{found['queries']} held-out headings, titles and links of {found['folder']}, a proxy; one seed, "
+        f"{found['passes']:g} pass of the three that are the default, weights in float32; 95 % intervals over queries. "
+        f"torch {found['versions']['torch']}, `{found['command']}`"
+    )
+
+
+def _points(part: dict[str, Any]) -> str:
+    return f"{100 * part['difference']:+.1f} [{100 * part['low']:+.1f}, {100 * part['high']:+.1f}]"

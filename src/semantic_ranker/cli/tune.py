@@ -53,6 +53,9 @@ def _add_recipe(tune: argparse.ArgumentParser) -> None:
     tune.add_argument("--no-filter", action="store_true", help="keep pairs that may teach the wrong thing")
     tune.add_argument("--general", type=float, default=0.25, metavar="S", help="share of general pairs (%(default)s)")
     tune.add_argument(
+        "--epochs", type=float, metavar="N", help="passes over the pairs, at most; the best one is kept (3)"
+    )
+    tune.add_argument(
         "--passage-tokens", type=count, default=160, metavar="N", help="read while learning (%(default)s)"
     )
 
@@ -83,6 +86,7 @@ def _tune(options: argparse.Namespace) -> int:
         filters=not options.no_filter,
         general=options.general,
         passage_tokens=options.passage_tokens,
+        epochs=options.epochs,
     )
     result = module.tune(wanted, _tell)
     if options.json:

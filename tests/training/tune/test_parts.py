@@ -41,6 +41,7 @@ def test_refuses_what_is_no_time(text):
         ({"queries": "absent.txt"}, "file for --queries"),
         ({"guards": ("absent",)}, "BEIR folder for --guard"),
         ({"general": 1.0}, "general share"),
+        ({"epochs": 0.0}, "epochs above 0"),
         ({"out": "docs/model"}, None),
         ({"out": "."}, "outside of the documents"),
     ],

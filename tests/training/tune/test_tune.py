@@ -1,6 +1,7 @@
 """The whole way, as a user goes it: with a tiny base, killed, again, and after a change."""
 
 import json
+import math
 import re
 
 import pytest
@@ -18,7 +19,7 @@ def options(folder, tmp_path, tiny_base, **changes):
 
 
 def test_from_documents_to_a_model_with_the_proof(folder, tmp_path, tiny_base, document, judged, monkeypatch):
-    wanted = options(folder, tmp_path, tiny_base, guards=(judged,))
+    wanted = options(folder, tmp_path, tiny_base, guards=(judged,), epochs=1.0)
     # Killed twice, at the end of a stage and inside of one.
     for place in ("_export", "_proving"):
         monkeypatch.setattr(run._Tuning, place, _killed)
@@ -54,6 +55,7 @@ def _check_model(folder, result):
     ]  # fmt: skip
     assert content["split"]["tested"]["heading"] >= 8
     assert content["verdict"]["exit_status"] == result.status
+    assert content["fit"]["planned"] == math.ceil(content["fit"]["groups"] / FAST.batch), "one pass, as asked for"
     # "fit" was made by a process that was killed later.
     assert content["stages"]["fit"] > 0
     assert {"plan", "mine", "export", "rank-held-out-tuned"} <= content["stages"].keys()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ class TuneOptions:
         filters: Whether pairs that teach the wrong thing are left out.
         general: Share of a training step that comes from general pairs, so that the model does not forget.
         passage_tokens: Tokens of a passage while training.
+        epochs: Passes over the pairs, at most; None takes the default.
         most_pairs: Pairs of the documents that are learnt from, at most.
         most_tested: Held-out queries that are measured, at most.
         guard_queries: Queries of each guard collection that are measured, at most.
@@ -65,6 +67,7 @@ class TuneOptions:
     filters: bool = True
     general: float = 0.25
     passage_tokens: int = 160
+    epochs: float | None = None
     most_pairs: int = 6000
     most_tested: int = 500
     guard_queries: int = 200
@@ -78,6 +81,8 @@ class TuneOptions:
             raise InvalidInputError(f"Expected negatives of hybrid, bm25 or random, got {self.negatives_from!r}.")
         if not 0 <= self.general < 1:
             raise InvalidInputError(f"Expected a general share from 0 to below 1, got {self.general!r}.")
+        if self.epochs is not None and not 0 < self.epochs < math.inf:
+            raise InvalidInputError(f"Expected epochs above 0, got {self.epochs!r}.")
         for name, least in (
             ("negatives", 1),
             ("passage_tokens", 16),

@@ -76,7 +76,10 @@ def tune(options: TuneOptions, tell: Tell | None = None, *, settings: FitSetting
     """
     path = work_folder(options.out)
     with locked(path / "lock", wait=False):
-        return _Tuning(options, WorkFolder(path), tell or (lambda _: None), settings or FitSettings()).run()
+        learning = settings or FitSettings()
+        if options.epochs is not None:
+            learning = replace(learning, epochs=options.epochs)
+        return _Tuning(options, WorkFolder(path), tell or (lambda _: None), learning).run()
 
 
 def work_folder(out: Path) -> Path:
