@@ -39,7 +39,6 @@ from semantic_ranker_training.tune.general import general_groups
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.measure import DEPTH, Task, rerank
 from semantic_ranker_training.tune.mining import learning_pairs, mined
-from semantic_ranker_training.tune.passages import NATURAL
 from semantic_ranker_training.tune.scoring import InteractionScorer
 
 DEFAULT = "as by default"
@@ -53,14 +52,10 @@ class Way:
     Attributes:
         what: In words.
         options: Of the command.
-        settings: Of the learning.
-        kinds: Kinds of question learnt from; none are all.
     """
 
     what: str
     options: dict[str, Any] = field(default_factory=dict)
-    settings: dict[str, Any] = field(default_factory=dict)
-    kinds: tuple[str, ...] = ()
 
 
 WAYS = (
@@ -70,8 +65,6 @@ WAYS = (
     Way("no general pairs", {"general": 0.0}),
     Way("no filter", {"filters": False}),
     Way("passages of 96 tokens", {"passage_tokens": 96}),
-    Way("what people wrote alone: headings, titles, links", kinds=NATURAL),
-    Way("the head alone learns", settings={"encoder": False}),
 )
 
 
@@ -98,8 +91,7 @@ class Ablations:
         learnt = learning_pairs(self.library, self.data.corpus, self.data.split, (), options, stemmer)
         folder.mkdir(parents=True, exist_ok=True)
         texts = list(self.data.texts("train").values())
-        found = mined(learnt.pairs, texts, folder, self.embedder, None, options, stemmer)
-        return [group for group in found if not way.kinds or group.source in way.kinds]
+        return mined(learnt.pairs, texts, folder, self.embedder, None, options, stemmer)
 
     def learnt(self, way: Way) -> tuple[InteractionCrossEncoder, dict[str, Any]]:
         options = replace(self.options, **way.options)
@@ -115,7 +107,7 @@ class Ablations:
         groups = self.groups(way, folder)
         report = fit(
             self.base, groups, self.validation, general, folder / "fit",
-            settings=replace(settings, **way.settings), budget_s=86_400.0, progress=lambda line: print("  ", line, flush=True),
+            settings=settings, budget_s=86_400.0, progress=lambda line: print("  ", line, flush=True),
         )  # fmt: skip
         return InteractionCrossEncoder.from_folder(report.folder), report.to_dict()
 

@@ -317,3 +317,35 @@ def test_guard_collections_of_a_tuned_model_are_told_one_by_one(
     text = module("tune_tables").tuned()
     assert "tuned from some-base, learnt from 1" in text
     assert "one -0.012 [-0.020, +0.010] (7 queries), two" in text
+
+
+def test_students_are_told_against_all_six_layers(module: Callable[[str], ModuleType], results: Path) -> None:
+    found = json.loads((results / "layers.json").read_text(encoding="utf-8"))
+    lines = {line.split(" | ")[0].strip("| "): line for line in module("campaign_tables").layers().splitlines()}
+    assert set(found["rows"]) <= set(lines)
+    whole = found["rows"]["all six (reranker-en)"]
+    for name, row in found["rows"].items():
+        cells = [cell.strip() for cell in lines[name].strip("|").split("|")]
+        assert cells[1].startswith(f"{row['macro']['mean']:.3f} [")
+        assert float(cells[-3]) == pytest.approx(row["ms for 100 passages"] / whole["ms for 100 passages"], abs=0.006)
+        if (change := row["against all six"]) is not None:
+            assert cells[2].startswith(f"{100 * change['difference']:+.1f} [")
+            lost = row["macro"]["mean"] - whole["macro"]["mean"]
+            assert change["difference"] == pytest.approx(lost, abs=1e-6)
+
+
+def test_ingredients_are_told_against_the_bundled_reranker_and_the_default(
+    module: Callable[[str], ModuleType], results: Path
+) -> None:
+    found = json.loads((results / "tune_ablations.json").read_text(encoding="utf-8"))
+    text = module("tune_tables").ablations()
+    bundled = found["rows"]["bundled reranker"]["nDCG@10"]["mean"]
+    for name, row in found["rows"].items():
+        line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+        assert f"{row['nDCG@10']['mean']:.3f} [" in line
+        for against in row["against"].values():
+            assert f"{100 * against['difference']:+.1f} [" in line
+        if name not in ("RRF", "bundled reranker"):
+            gain = row["against"]["bundled reranker"]["difference"]
+            assert gain == pytest.approx(row["nDCG@10"]["mean"] - bundled, abs=1e-6)
+    assert f"{found['queries']} held-out" in text
