@@ -58,6 +58,8 @@ def aims() -> str:
     small, known, new = "tiny int8, new passages", "bundled int8, known passages", "bundled int8, new passages"
     langchain = of["LangChain CrossEncoderReranker"]["cold_start_s"] / of[int8]["cold_start_s"]
     products = "each product has its input measured and rounded first, in passes of their own; needed: a kernel that does it while it reads"
+    times = {name: row["ms for 100 passages"] for name, row in read("layers")["rows"].items()}
+    students = {name: ratio(small) * times["three layers"] / ms for name, ms in times.items()}
     table: list[tuple[str, str, float, float, str]] = [
         ("fp32, times sentence-transformers torch", "{:.1f}", 2.2, ratio(fp32), ""),
         ("fp32, times the best tuned ONNX peer", "{:.1f}", 1.0, against(fp32, "fp32"), ""),
@@ -69,8 +71,9 @@ def aims() -> str:
         ("cascade, times sentence-transformers torch", "{:.1f}", 9, ratio(cascade), "it must score "
          f"{read('cascade')['macro']['texts_scored']:.0%} of the texts to lose nothing that can be told; with `reranker-en-tiny` it is "
          f"{ratio('tiny int8, cascade, first 10, new passages'):.1f}, at the loss of that model; needed: a first pass that knows more than words and static vectors"),
-        ("three layers, times sentence-transformers torch", "{:.1f}", 6, ratio(small), "two layers "
-         f"would do, at more loss: three lose {lost:.1f} points, where 0.5 was the aim"),
+        ("three layers, times sentence-transformers torch", "{:.1f}", 6, ratio(small), f"three "
+         f"lose {lost:.1f} points, where 0.5 was the aim; taught alike, two would reach about {students['two layers']:.1f} and lose "
+         f"more, four {students['four layers']:.1f} and lose nothing that can be told (training/README.md)"),
         ("known passages, times new ones", "{:.0f}", 3, of[new]["ms"]["100"]["p50"] / of[known]["ms"]["100"]["p50"], ""),
         ("first 20 from a cold start, times LangChain's", "{:.1f}", 12, langchain, "reading and unpacking the weights; needed: a runtime that keeps them unpacked on disk"),
         ("memory, MB", "{:.0f}", 220, of[int8]["peak_mb"], ""),
