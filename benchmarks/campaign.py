@@ -253,7 +253,8 @@ def _slug(name: str) -> str:
     return "".join(letter if letter.isalnum() else "-" for letter in name)
 
 
-def _row(scores: dict[str, dict[str, float]], against: dict[str, dict[str, float]] | None) -> dict[str, Any]:
+def row(scores: dict[str, dict[str, float]], against: dict[str, dict[str, float]] | None) -> dict[str, Any]:
+    """Return the figures of nDCG@10 by collection and query, and their change against another way's."""
     names = list(scores)
     low, high = macro_interval([scores[name] for name in names])
     found: dict[str, Any] = {
@@ -319,8 +320,8 @@ def main() -> None:
         "baseline": BASELINE,
         "ways": {way.what: {"differs": way.recipe, "sources": way.sources, "first half": way.first} for way in WAYS},
         "rows": {
-            "BM25": _row(bm25, scores[BASELINE]),
-            **{name: _row(of, None if name == BASELINE else scores[BASELINE]) for name, of in scores.items()},
+            "BM25": row(bm25, scores[BASELINE]),
+            **{name: row(of, None if name == BASELINE else scores[BASELINE]) for name, of in scores.items()},
         },
         "rotation": rotation(scores),
         "queries": {task.name: len(task.queries) for task in tasks},

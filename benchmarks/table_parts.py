@@ -24,6 +24,11 @@ def change(part: dict[str, Any], digits: int = 3) -> str:
     return f"{part['difference']:+.{digits}f} [{part['low']:+.{digits}f}, {part['high']:+.{digits}f}]"
 
 
+def points(part: dict[str, Any]) -> str:
+    """Return a difference with its interval, in points of a hundred."""
+    return f"{100 * part['difference']:+.1f} [{100 * part['low']:+.1f}, {100 * part['high']:+.1f}]"
+
+
 def rows(head: Sequence[str], body: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(map(str, cells)) + " |" for cells in body)])

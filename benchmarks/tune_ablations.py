@@ -39,10 +39,10 @@ from semantic_ranker_training.tune.general import general_groups
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.measure import DEPTH, Task, rerank
 from semantic_ranker_training.tune.mining import learning_pairs, mined
+from semantic_ranker_training.tune.run import GENERAL, settings_of
 from semantic_ranker_training.tune.scoring import InteractionScorer
 
 DEFAULT = "as by default"
-GENERAL = 800
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,7 @@ class Ablations:
     def learnt(self, way: Way) -> tuple[InteractionCrossEncoder, dict[str, Any]]:
         options = replace(self.options, **way.options)
         folder = self.work / f"{self.options.out.name}.{''.join(of if of.isalnum() else '-' for of in way.what)}"
-        settings = FitSettings(
-            epochs=self.passes,
-            seed=options.seed,
-            general=options.general,
-            passage_tokens=options.passage_tokens,
-            language=self.data.language.stemmer,
-        )
+        settings = settings_of(options, FitSettings(epochs=self.passes), self.data.language.stemmer)
         general = list(general_groups(GENERAL, options.seed)) if options.general else []
         groups = self.groups(way, folder)
         report = fit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from table_parts import RESULTS, change, has, read, rows
+from table_parts import RESULTS, change, has, points, read, rows
 
 METRICS = ("nDCG@10", "RR@10", "Recall@5")
 
@@ -78,11 +78,11 @@ def ablations() -> str:
 
     def line(name: str, part: dict[str, Any]) -> list[object]:
         figure, against, fit = part["nDCG@10"], part["against"], part["fit"]
-        told = [_points(against[of]) if of in against else "-" for of in ("bundled reranker", default)]
+        told = [points(against[of]) if of in against else "-" for of in ("bundled reranker", default)]
         return [
             name,
             fit.get("groups", "-"),
-            f"{figure['mean']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]",
+            _cell(figure),
             *told,
         ]
 
@@ -99,7 +99,3 @@ def ablations() -> str:
         f"{found['passes']:g} pass of the three that are the default, weights in float32; 95 % intervals over queries. "
         f"torch {found['versions']['torch']}, `{found['command']}`"
     )
-
-
-def _points(part: dict[str, Any]) -> str:
-    return f"{100 * part['difference']:+.1f} [{100 * part['low']:+.1f}, {100 * part['high']:+.1f}]"

@@ -35,7 +35,7 @@ from semantic_ranker_training.tune.work import WorkFolder, file_hash, hashed
 
 Tell = Callable[[str], None]
 FEWEST_LEARNT = 8
-_GENERAL = 800
+GENERAL = 800
 _LEAST_FIT_S = 20.0
 
 
@@ -80,6 +80,17 @@ def tune(options: TuneOptions, tell: Tell | None = None, *, settings: FitSetting
         if options.epochs is not None:
             learning = replace(learning, epochs=options.epochs)
         return _Tuning(options, WorkFolder(path), tell or (lambda _: None), learning).run()
+
+
+def settings_of(options: TuneOptions, settings: FitSettings, stemmer: str) -> FitSettings:
+    """Return how a model learns where options say so too, and the language of the documents."""
+    return replace(
+        settings,
+        seed=options.seed,
+        general=options.general,
+        passage_tokens=options.passage_tokens,
+        language=stemmer,
+    )
 
 
 def work_folder(out: Path) -> Path:
@@ -192,14 +203,8 @@ class _Tuning:
     def _fit(
         self, name: str, base: Base, groups: Sequence[Group], validation: RerankTask, data: Data, ahead: Estimate
     ) -> FitReport:
-        general = list(general_groups(_GENERAL, self.options.seed)) if self.options.general else []
-        settings = replace(
-            self.settings,
-            seed=self.options.seed,
-            general=self.options.general,
-            passage_tokens=self.options.passage_tokens,
-            language=data.language.stemmer,
-        )
+        general = list(general_groups(GENERAL, self.options.seed)) if self.options.general else []
+        settings = settings_of(self.options, self.settings, data.language.stemmer)
         room = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
         inputs = [
             [group_line(group, "labelled") for group in groups], [group_line(group) for group in general],
