@@ -50,7 +50,11 @@ def _add_recipe(tune: argparse.ArgumentParser) -> None:
     tune.add_argument(
         "--negatives", default="hybrid", choices=["hybrid", "bm25", "random"], help="where from (default: %(default)s)"
     )
-    tune.add_argument("--no-filter", action="store_true", help="keep pairs that may teach the wrong thing")
+    tune.add_argument(
+        "--filter",
+        action="store_true",
+        help="leave out sentences and key phrases that are literal or that no search finds",
+    )
     tune.add_argument("--general", type=float, default=0.25, metavar="S", help="share of general pairs (%(default)s)")
     tune.add_argument(
         "--epochs", type=float, metavar="N", help="passes over the pairs, at most; the best one is kept (3)"
@@ -83,7 +87,7 @@ def _tune(options: argparse.Namespace) -> int:
         seed=options.seed,
         ablate=options.ablate,
         negatives_from=options.negatives,
-        filters=not options.no_filter,
+        filters=options.filter,
         general=options.general,
         passage_tokens=options.passage_tokens,
         epochs=options.epochs,

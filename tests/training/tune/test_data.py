@@ -14,6 +14,7 @@ from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.mining import learning_pairs
 from semantic_ranker_training.tune.options import TuneOptions
+from semantic_ranker_training.tune.passages import NATURAL
 
 
 def data_of(docs, tmp_path, **changes):
@@ -77,13 +78,22 @@ def test_fewer_queries_of_big_guard_collections_fit_into_a_budget(folder, tmp_pa
     assert spared < 0.2 * 600.0 + 1
 
 
-def test_filters_can_be_left_out(folder, tmp_path):
-    data, options = data_of(folder, tmp_path)
-    every, wanted = data_of(folder, tmp_path, filters=False)
-    kept = learning_pairs(data.library, data.corpus, data.split, (), options, "english")
-    more = learning_pairs(every.library, every.corpus, every.split, (), wanted, "english")
-    assert len(more.pairs) > len(kept.pairs)
-    assert "inconsistent" not in more.dropped
+def test_what_people_wrote_is_never_filtered_and_the_rest_can_be(folder, tmp_path):
+    literal = "Rather long lines of words that nobody else has written down before noon.\n"
+    (folder / "words.md").write_text(
+        f"# Words of a page\n\n## Lines of words that nobody wrote\n\n{literal}\n{literal}"
+    )
+    found = {}
+    for filters in (True, False):
+        data, options = data_of(folder, tmp_path, filters=filters)
+        found[filters] = learning_pairs(data.library, data.corpus, data.split, (), options, "english")
+    kept, every = ([pair for pair in found[of].pairs if pair.strategy in NATURAL] for of in (True, False))
+    assert kept == every
+    asked = {pair.query for pair in kept}
+    assert {of.text for of in data.split.questions(data.corpus, "train")} == asked
+    assert len(found[False].pairs) > len(found[True].pairs)
+    assert found[True].dropped["token_overlap"] > 0
+    assert not {"token_overlap", "inconsistent"} & set(found[False].dropped)
 
 
 def test_texts_without_headings_are_asked_by_sentences(tmp_path):

@@ -90,7 +90,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     embedder.embed_documents(sample)
     second = (time.monotonic() - started) / len(sample)
     slow = base.cost * (1.0 if base.becomes == "interaction" else _PAIR_MODEL)
-    pairs = min(options.most_pairs, 6 * len(data.corpus.questions) + 400)
+    pairs = min(options.most_pairs, 4 * len(data.split.questions(data.corpus, "train")) + 400)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
     if searches_itself(base, data.language.code, len(texts)):
         searched *= base.cost
@@ -117,7 +117,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     proved = sum(ranked(len(data.tested), times) for times in models) + ranked(len(data.watched), slow)
     return Estimate(
         before_s=searched + 0.03 * pairs + 0.002 * len(texts),
-        learning_s=slow * settings.epochs * pairs * (1 + settings.hard) * second * _LEARNT_PER_ENCODED,
+        learning_s=slow * settings.epochs * pairs / (1 - options.general) * second * _LEARNT_PER_ENCODED,
         after_s=_EXPORT_S * base.cost + proved + guarded(guard_queries),
         budget_s=options.budget_s,
         disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),

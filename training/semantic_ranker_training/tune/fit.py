@@ -26,7 +26,9 @@ class FitSettings:
     Attributes:
         epochs: Passes over the groups, at most; the budget may allow fewer.
         batch: Queries a step. For models that encode each side alone every text of a step is ranked for every query.
-        hard: Mined negatives a query in a step.
+        hard: Mined negatives a query in a step, where they are encoded for it.
+        own_negatives: Sources of groups whose negatives are encoded for them, as are those that a teacher scored. For
+            all others the answers beside theirs do, among which one is a mined negative where that can be had.
         passage_tokens: Tokens of a passage.
         learning_rate: Of the encoder and the projection.
         head_learning_rate: Of the rest of the head.
@@ -43,8 +45,9 @@ class FitSettings:
     """
 
     epochs: float = 3.0
-    batch: int = 16
+    batch: int = 32
     hard: int = 1
+    own_negatives: tuple[str, ...] = ("feedback", "judged", "asked", "generated")
     passage_tokens: int = 160
     learning_rate: float = 5e-5
     head_learning_rate: float = 1e-3

@@ -112,6 +112,11 @@ class _Loop:
     def _last(self) -> Path:
         return self.out / "last.safetensors"
 
+    @property
+    def _pass(self) -> float:
+        """Steps after which every group was learnt from once."""
+        return len(self.run.groups) / self.run.shares[0]
+
     def resume_or_plan(self, before: float) -> None:
         """Go on from the last checkpoint, or time a few steps and plan as many as the budget allows."""
         found = load_checkpoint(self._last, self.run.model, self.optimiser)
@@ -120,7 +125,7 @@ class _Loop:
             self.progress(f"goes on after step {found['step']} of {found['planned']}")
             return
         seconds = self._time_a_step()
-        wanted = max(1, math.ceil(self.run.settings.epochs * len(self.run.groups) / self.run.settings.batch))
+        wanted = max(1, math.ceil(self.run.settings.epochs * self._pass))
         # Each evaluation costs about what the first one did, and so does each mix at the end.
         checks = math.ceil(self.run.settings.epochs * self.run.settings.evaluations) + len(self.run.settings.mixes)
         room = self.deadline - time.monotonic() - checks * self.measure.seconds
@@ -147,7 +152,7 @@ class _Loop:
     def run_all(self) -> None:
         """Do the steps that are left."""
         facts = self.facts
-        every = max(1, round(len(self.run.groups) / self.run.settings.batch / self.run.settings.evaluations))
+        every = max(1, round(self._pass / self.run.settings.evaluations))
         while facts["step"] < facts["planned"] and not facts["stopped"]:
             started = time.monotonic()
             self._one(facts["step"])

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _SAME = 0.6  # share of the words of the shorter of two texts, from which one is no negative beside the other
 _OUT = -1e4
+_AT_ONCE = 8
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class StepData:
     settings: FitSettings
     _ids: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     _words: dict[str, frozenset[str]] = field(default_factory=dict)
+    _orders: dict[int, list[int]] = field(default_factory=dict)
     base: InteractionCrossEncoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,20 +97,36 @@ class StepData:
             loss = loss + self.settings.teach * self._taught(rows, texts, logits)
         return loss
 
-    def _rows(self, number: int) -> tuple[list[Group], int]:
+    @property
+    def shares(self) -> tuple[int, int]:
+        """How many of a step's queries are learnt from, and how many are general ones."""
         batch = min(self.settings.batch, len(self.groups))
         old = min(round(batch * self.settings.general), len(self.general), batch - 1)
-        rows = [self.groups[row] for row in _drawn(len(self.groups), batch - old, number, self.settings.seed)]
+        return batch - old, old
+
+    def _rows(self, number: int) -> tuple[list[Group], int]:
+        own, old = self.shares
+        rows = [self.groups[row] for row in self._own(number * own, own)]
         rows += [self.general[row] for row in _drawn(len(self.general), old, number, self.settings.seed + 1)]
         return rows, old
 
-    def _negatives(self, rows: Sequence[Group], number: int) -> list[str]:
-        chooser = np.random.default_rng([self.settings.seed, 2, number])
+    def _own(self, start: int, count: int) -> list[int]:
         found = []
+        for place in range(start, start + count):
+            epoch, row = divmod(place, len(self.groups))
+            if epoch not in self._orders:
+                self._orders[epoch] = _in_pairs(self.groups, np.random.default_rng([self.settings.seed, epoch]))
+            found.append(self._orders[epoch][row])
+        return found
+
+    def _negatives(self, rows: Sequence[Group], number: int) -> list[str]:
+        """Return negatives that someone vouched for; those of the others are the answers beside theirs."""
+        chooser, found = np.random.default_rng([self.settings.seed, number, 1]), []
         for group in rows:
-            negatives = group.negatives
-            for row in chooser.permutation(len(negatives))[: self.settings.hard]:
-                found.append(negatives[row])
+            if group.scores is not None or group.source in self.settings.own_negatives:
+                negatives = group.negatives
+                for row in chooser.permutation(len(negatives))[: self.settings.hard]:
+                    found.append(negatives[row])
         return found
 
     def _same(self, rows: Sequence[Group], texts: Sequence[str]) -> Tensor:
@@ -149,17 +167,57 @@ class StepData:
         for text, ids in zip(missing, base_tokens(self.tokenizer, missing, limit) if missing else (), strict=True):
             self._ids[text, limit] = ids
         rows = [self._ids[text, limit] for text in texts]
-        longest = max(map(len, rows))
-        tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        tokens, mask = _padded(rows)
         config, seen = model.config, mask.float()
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.settings.encoder):
-            states = split_states(model)(tokens, mask)
+            states = _states(model, rows)
         words = seen * ((tokens != config.cls_token_id) & (tokens != config.sep_token_id)).float()
         return model.head.side(tokens, states, seen, words)
 
     def _words_of(self, text: str) -> frozenset[str]:
         return self._words.setdefault(text, frozenset(text.lower().split()))
+
+
+def _in_pairs(groups: Sequence[Group], chooser: np.random.Generator) -> list[int]:
+    """Return all rows in drawn order, each followed by one whose answer is among its mined negatives, if one is left.
+
+    A step encodes the answers of all its queries, so a hard negative that is another query's answer costs nothing.
+    """
+    drawn = chooser.permutation(len(groups)).tolist()
+    asking: dict[str, list[int]] = {}
+    for row in drawn:
+        asking.setdefault(groups[row].positives[0], []).append(row)
+    taken: dict[int, None] = {}
+    for row in drawn:
+        if row in taken:
+            continue
+        taken[row] = None
+        negatives = groups[row].negatives
+        hard = (other for place in chooser.permutation(len(negatives)) for other in asking.get(negatives[place], ()))
+        if (partner := next((other for other in hard if other not in taken), None)) is not None:
+            taken[partner] = None
+    return list(taken)
+
+
+def _states(model: InteractionCrossEncoder, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Encode texts in order of their length, few at once: of all together a third would be padding."""
+    encode, longest = split_states(model), max(map(len, rows))
+    order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+    parts = [
+        encode(*_padded([rows[row] for row in order[start : start + _AT_ONCE]]))
+        for start in range(0, len(rows), _AT_ONCE)
+    ]
+    return torch.cat([functional.pad(of, (0, 0, 0, longest - of.shape[1])) for of in parts])[
+        torch.tensor(order).argsort()
+    ]
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Return ids and mask, int64 (texts, longest)."""
+    longest = max(map(len, rows))
+    tokens = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return tokens, mask
 
 
 def _drawn(count: int, wanted: int, step: int, seed: int) -> list[int]:

@@ -25,6 +25,10 @@ from semantic_ranker_training.tune.split import Split, distinct_questions
 
 GIVEN = ("feedback", "judged", "asked", "generated")
 """Pairs of what the user gave, in order of preference."""
+_GENERATED = ("generated",)
+"""What a model wrote may be about nothing: always filtered."""
+_MADE = (*_GENERATED, "cloze", "phrases")
+"""What no person wrote."""
 _MOST_OVERLAP, _CONSISTENT_WITHIN = 0.8, 20
 _LEAST_SYNTHETIC = 400
 
@@ -67,9 +71,7 @@ def learning_pairs(
     counts = Counter(pair.strategy for pair in every)
     dropped: Counter[str] = Counter()
     kept = filters.distinct(filters.without_leaks(every, dropped), dropped)
-    if options.filters:
-        kept = filters.not_literal(kept, _MOST_OVERLAP, dropped)
-        kept = filters.consistent(kept, _CONSISTENT_WITHIN, dropped, language=stemmer) if kept else kept
+    kept = _filtered(kept, _MADE if options.filters else _GENERATED, dropped, stemmer)
     return Learnt(_chosen(kept, options.most_pairs, options.seed), dict(counts), dict(dropped))
 
 
@@ -143,6 +145,20 @@ def _refusing(group: Group, refused: Sequence[str]) -> Group:
 def normal(query: str) -> str:
     """Return a query's words, by which it is told whether it is the same one."""
     return normalized(query)
+
+
+def _filtered(pairs: Sequence[Pair], doubted: Sequence[str], dropped: Counter[str], stemmer: str) -> list[Pair]:
+    """Leave out pairs of some kinds that are too literal, or whose passage is not found among those of all pairs."""
+    apart = filters.not_literal([pair for pair in pairs if pair.strategy in doubted], _MOST_OVERLAP, dropped)
+    others = [pair for pair in pairs if pair.strategy not in doubted]
+    if not apart:
+        return others
+    found = set(map(id, filters.consistent([*others, *apart], _CONSISTENT_WITHIN, Counter(), language=stemmer)))
+    kept = [pair for pair in apart if id(pair) in found]
+    if len(kept) < len(apart):
+        dropped["inconsistent"] += len(apart) - len(kept)
+    left = {*map(id, others), *map(id, kept)}
+    return [pair for pair in pairs if id(pair) in left]
 
 
 def _structural(library: Library, corpus: Corpus, split: Split, seed: int) -> Iterator[Pair]:

@@ -37,7 +37,8 @@ class TuneOptions:
         ablate: Whether each ingredient that was given is also left out once, to show its gain.
         negatives: Negatives a query.
         negatives_from: ``hybrid``, ``bm25`` or ``random``.
-        filters: Whether pairs that teach the wrong thing are left out.
+        filters: Whether sentences and key phrases are left out that are too literal or that no search finds; generated
+            questions like that always are.
         general: Share of a training step that comes from general pairs, so that the model does not forget.
         passage_tokens: Tokens of a passage while training.
         epochs: Passes over the pairs, at most; None takes the default.
@@ -64,7 +65,7 @@ class TuneOptions:
     ablate: bool = False
     negatives: int = 12
     negatives_from: str = "hybrid"
-    filters: bool = True
+    filters: bool = False
     general: float = 0.25
     passage_tokens: int = 160
     epochs: float | None = None
