@@ -1,5 +1,6 @@
 """The step that learns, with a tiny model: it gains, goes on where it was killed, and keeps to its budget."""
 
+import itertools
 import json
 import shutil
 
@@ -144,6 +145,77 @@ def test_the_head_takes_words_as_one_by_the_language_of_the_documents(data, tmp_
     step.fit_words(["english"])
     assert head.match_id[vocabulary["rojos"]] == head.match_id[vocabulary["rojo"]]
     assert head.term_weight[vocabulary["los"]] == 0.0 < head.term_weight[vocabulary["gato"]]
+
+
+def step_of(base, groups, general=(), **changes):
+    step = StepData(
+        open_interaction(base), bare_tokenizer(base.folder), list(groups), list(general), FitSettings(**changes)
+    )
+    step.fit_words([])
+    step.parameters()
+    return step
+
+
+def test_a_hard_negative_of_a_question_is_the_answer_of_the_one_beside_it(tiny_base, data):
+    groups = data[0]
+    step = step_of(find_base(tiny_base), groups, batch=4)
+    orders = [
+        [groups.index(group) for number in range(15) for group in step._rows(15 * epoch + number)[0]]
+        for epoch in (0, 1)
+    ]
+    assert orders[0] != orders[1]
+    for order in orders:
+        assert sorted(order) == list(range(60))  # each once an epoch
+        beside = [groups[other].positives[0] in groups[row].negatives for row, other in itertools.pairwise(order)]
+        assert sum(beside) > 20
+    again = step_of(find_base(tiny_base), groups, batch=4)
+    assert [group.query for group in again._rows(7)[0]] == [group.query for group in step._rows(7)[0]]
+
+
+def test_own_negatives_are_encoded_for_what_someone_judged(tiny_base, data):
+    plain = [
+        Group(f"what is {row}", (f"This is {row}.", f"No {row}."), (1.0, 0.0), source="heading") for row in range(4)
+    ]
+    refused = Group("who is there", ("It is me.", "Nobody at all."), (1.0, 0.0), source="feedback")
+    scored = Group("why is it so", ("It has to be.", "It is late."), (1.0, 0.0), scores=(2.0, -1.0), source="heading")
+    step = step_of(find_base(tiny_base), data[0])
+    assert step._negatives([*plain, refused, scored], 0) == ["Nobody at all.", "It is late."]
+    assert step_of(find_base(tiny_base), data[0], own_negatives=("heading",))._negatives(plain, 0) == [
+        group.negatives[0] for group in plain
+    ]
+
+
+def test_texts_of_like_length_are_encoded_together_and_nothing_else_changes(tiny_base, data, monkeypatch):
+    from semantic_ranker_training.tune import interaction_step
+
+    groups, _, general = data
+    base = find_base(tiny_base)
+    texts = {text for group in groups for text in group.positives}
+    assert len({len(text) for text in texts}) > 8
+    shapes, losses, slopes = [], [], []
+    encode_of = interaction_step.split_states
+
+    def seen(model):
+        def encode(tokens, mask):
+            shapes.append(tokens.shape)
+            return encode_of(model)(tokens, mask)
+
+        return encode
+
+    monkeypatch.setattr(interaction_step, "split_states", seen)
+    for together in (8, 1000):
+        monkeypatch.setattr(interaction_step, "_AT_ONCE", together)
+        step = step_of(base, groups, general, batch=32)
+        loss = step.step(3)
+        torch.autograd.backward(loss)
+        losses.append(float(loss.detach()))
+        slopes.append(step.model.encoder.layer[0].attention.self.query.weight.grad)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert torch.allclose(slopes[0], slopes[1], atol=1e-6)
+    padded = {
+        together: sum(rows * long for rows, long in shapes if (rows > 8) == (together > 8)) for together in (8, 1000)
+    }
+    assert padded[8] < padded[1000]
 
 
 def test_a_base_costs_what_its_layers_cost(tiny_base, bert_folder, tmp_path):
