@@ -38,7 +38,8 @@ from semantic_ranker_training.tune.fit import fit
 from semantic_ranker_training.tune.general import general_groups
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.measure import DEPTH, Task, rerank
-from semantic_ranker_training.tune.mining import learning_pairs, mined
+from semantic_ranker_training.tune.mining import STRUCTURAL, learning_pairs, mined
+from semantic_ranker_training.tune.passages import NATURAL
 from semantic_ranker_training.tune.run import GENERAL, settings_of
 from semantic_ranker_training.tune.scoring import InteractionScorer
 
@@ -52,10 +53,12 @@ class Way:
     Attributes:
         what: In words.
         options: Of the command.
+        settings: Of how it learns, where the command has no option for it.
     """
 
     what: str
     options: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 WAYS = (
@@ -63,7 +66,8 @@ WAYS = (
     Way("negatives by words alone", {"negatives_from": "bm25"}),
     Way("negatives at random", {"negatives_from": "random"}),
     Way("no general pairs", {"general": 0.0}),
-    Way("no filter", {"filters": False}),
+    Way("sentences and key phrases filtered", {"filters": True}),
+    Way("a negative encoded for each question", settings={"own_negatives": (*NATURAL, *STRUCTURAL), "batch": 16}),
     Way("passages of 96 tokens", {"passage_tokens": 96}),
 )
 
@@ -96,7 +100,7 @@ class Ablations:
     def learnt(self, way: Way) -> tuple[InteractionCrossEncoder, dict[str, Any]]:
         options = replace(self.options, **way.options)
         folder = self.work / f"{self.options.out.name}.{''.join(of if of.isalnum() else '-' for of in way.what)}"
-        settings = settings_of(options, FitSettings(epochs=self.passes), self.data.language.stemmer)
+        settings = settings_of(options, FitSettings(epochs=self.passes, **way.settings), self.data.language.stemmer)
         general = list(general_groups(GENERAL, options.seed)) if options.general else []
         groups = self.groups(way, folder)
         report = fit(

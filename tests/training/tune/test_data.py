@@ -9,10 +9,11 @@ import pytest
 from semantic_ranker.errors import DataFormatError
 from semantic_ranker_training.tune.base import Base, find_base
 from semantic_ranker_training.tune.data import kinds, prepare
+from semantic_ranker_training.tune.embedder import KeptEmbedder
 from semantic_ranker_training.tune.estimate import estimate
 from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.library import read_library
-from semantic_ranker_training.tune.mining import learning_pairs
+from semantic_ranker_training.tune.mining import learning_pairs, mined
 from semantic_ranker_training.tune.options import TuneOptions
 from semantic_ranker_training.tune.passages import NATURAL
 
@@ -94,6 +95,28 @@ def test_what_people_wrote_is_never_filtered_and_the_rest_can_be(folder, tmp_pat
     assert len(found[False].pairs) > len(found[True].pairs)
     assert found[True].dropped["token_overlap"] > 0
     assert not {"token_overlap", "inconsistent"} & set(found[False].dropped)
+
+
+def test_all_passages_of_a_section_answer_its_heading(folder, tmp_path):
+    lines = [
+        f"In the cellar number {row} there stand {row + 3} barrels of wine that nobody has opened." for row in range(40)
+    ]
+    (folder / "cellar.md").write_text("# Below the house\n\n## What the cellar holds\n\n" + "\n\n".join(lines) + "\n")
+    data, options = data_of(folder, tmp_path, seed=4)
+    question = next(of for of in data.corpus.questions if of.text == "What the cellar holds")
+    assert data.split.of(question.answers[0]) == "train"
+    assert len(question.answers) > 2
+    learnt = learning_pairs(data.library, data.corpus, data.split, (), options, "english")
+    texts = {data.corpus.passages[key].text for key in question.answers}
+    assert {pair.positive for pair in learnt.pairs if pair.query == question.text} == texts
+    embedder = KeptEmbedder(tmp_path / "vectors", len(data.corpus.passages), "en", options.budget_s, find_base(None))
+    groups = mined(
+        learnt.pairs, list(data.texts("train").values()), tmp_path / "mine", embedder, None, options, "english"
+    )
+    (group,) = [group for group in groups if group.query == question.text]
+    assert set(group.positives) == texts
+    assert len(group.negatives) > 3
+    assert not texts & set(group.negatives)
 
 
 def test_texts_without_headings_are_asked_by_sentences(tmp_path):

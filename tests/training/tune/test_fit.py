@@ -185,6 +185,15 @@ def test_own_negatives_are_encoded_for_what_someone_judged(tiny_base, data):
     ]
 
 
+def test_each_pass_takes_another_of_several_answers(tiny_base, data):
+    two = Group("who is there", ("It is me.", "It is only me again.", "Nobody."), (1.0, 1.0, 0.0), source="heading")
+    step = step_of(find_base(tiny_base), [two, *data[0][:7]], batch=4)
+    assert [step._answer(two, number) for number in range(5)] == [two.positives[place] for place in (0, 0, 1, 1, 0)]
+    rows, answers = [two, data[0][0]], ["It is only me again.", data[0][0].positives[0]]
+    masked = step._same(rows, answers, ["It is me.", "It is only me again.", "Nobody.", data[0][0].positives[0]])
+    assert masked.tolist() == [[True, False, False, False], [False] * 4]
+
+
 def test_texts_of_like_length_are_encoded_together_and_nothing_else_changes(tiny_base, data, monkeypatch):
     from semantic_ranker_training.tune import interaction_step
 

@@ -86,10 +86,11 @@ class StepData:
     def step(self, number: int) -> Tensor:
         """Return the loss of one step; which groups it takes depends on its number and the seed alone."""
         rows, old = self._rows(number)
-        texts = list(dict.fromkeys([group.positives[0] for group in rows] + self._negatives(rows, number)))
+        answers = [self._answer(group, number) for group in rows]
+        texts = list(dict.fromkeys([*answers, *self._negatives(rows, number)]))
         logits = self._logits(self.model, [group.query for group in rows], texts)
-        targets = torch.tensor([texts.index(group.positives[0]) for group in rows])
-        masked = logits.masked_fill(self._same(rows, texts), _OUT)
+        targets = torch.tensor([texts.index(answer) for answer in answers])
+        masked = logits.masked_fill(self._same(rows, answers, texts), _OUT)
         loss = functional.cross_entropy(masked, targets)
         if old and self.settings.keep:
             loss = loss + self.settings.keep * self._drift(rows[-old:], texts, logits[-old:])
@@ -129,14 +130,18 @@ class StepData:
                     found.append(negatives[row])
         return found
 
-    def _same(self, rows: Sequence[Group], texts: Sequence[str]) -> Tensor:
+    def _answer(self, group: Group, number: int) -> str:
+        """Return one of a query's answers: another one in each pass."""
+        return group.positives[number * self.shares[0] // len(self.groups) % len(group.positives)]
+
+    def _same(self, rows: Sequence[Group], answers: Sequence[str], texts: Sequence[str]) -> Tensor:
         same = torch.zeros(len(rows), len(texts), dtype=torch.bool)
-        for row, group in enumerate(rows):
-            own = self._words_of(group.positives[0])
+        for row, (group, answer) in enumerate(zip(rows, answers, strict=True)):
+            own = self._words_of(answer)
             for place, text in enumerate(texts):
                 other = self._words_of(text)
                 repeats = len(own & other) >= _SAME * max(1, min(len(own), len(other)))
-                same[row, place] = text != group.positives[0] and (repeats or text in group.positives)
+                same[row, place] = text != answer and (repeats or text in group.positives)
         return same
 
     def _drift(self, rows: Sequence[Group], texts: Sequence[str], logits: Tensor) -> Tensor:
@@ -186,7 +191,8 @@ def _in_pairs(groups: Sequence[Group], chooser: np.random.Generator) -> list[int
     drawn = chooser.permutation(len(groups)).tolist()
     asking: dict[str, list[int]] = {}
     for row in drawn:
-        asking.setdefault(groups[row].positives[0], []).append(row)
+        for answer in groups[row].positives:
+            asking.setdefault(answer, []).append(row)
     taken: dict[int, None] = {}
     for row in drawn:
         if row in taken:

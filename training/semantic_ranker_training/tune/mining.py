@@ -20,15 +20,15 @@ from semantic_ranker_training.prepare.strategies import Context, Pair, clean_pai
 from semantic_ranker_training.prepare.text import document_frequencies
 from semantic_ranker_training.tune.library import Library
 from semantic_ranker_training.tune.options import TuneOptions
-from semantic_ranker_training.tune.passages import NATURAL, PASSAGE_WORDS, Corpus, faq_lines
+from semantic_ranker_training.tune.passages import NATURAL, PASSAGE_WORDS, Corpus, Question, faq_lines
 from semantic_ranker_training.tune.split import Split, distinct_questions
 
 GIVEN = ("feedback", "judged", "asked", "generated")
 """Pairs of what the user gave, in order of preference."""
 _GENERATED = ("generated",)
 """What a model wrote may be about nothing: always filtered."""
-_MADE = (*_GENERATED, "cloze", "phrases")
-"""What no person wrote."""
+STRUCTURAL = ("cloze", "phrases")
+"""Queries that are cut out of a passage: a sentence, key phrases."""
 _MOST_OVERLAP, _CONSISTENT_WITHIN = 0.8, 20
 _LEAST_SYNTHETIC = 400
 
@@ -61,17 +61,16 @@ def learning_pairs(
         options: Filters, seed, how many.
         stemmer: Of the filter that searches.
     """
-    natural = [
-        Pair(query=of.text, positive=corpus.passages[of.answers[0]].text, strategy=of.kind, document=of.document)
-        for of in distinct_questions(split.questions(corpus, "train"))
-    ][: 2 * options.most_pairs]
+    asked = distinct_questions(split.questions(corpus, "train"))[: 2 * options.most_pairs]
+    natural = [_pair(of, corpus.passages[of.answers[0]].text) for of in asked]
     made = list(islice(_structural(library, corpus, split, options.seed), 2 * options.most_pairs))
     tested = {normal(of.text) for of in split.questions(corpus, "test")}
     every = [pair for pair in [*given, *natural, *made] if normal(pair.query) not in tested]
     counts = Counter(pair.strategy for pair in every)
     dropped: Counter[str] = Counter()
     kept = filters.distinct(filters.without_leaks(every, dropped), dropped)
-    kept = _filtered(kept, _MADE if options.filters else _GENERATED, dropped, stemmer)
+    kept = _filtered(kept, (*_GENERATED, *STRUCTURAL) if options.filters else _GENERATED, dropped, stemmer)
+    kept = _with_other_answers(kept, {of.text: of for of in asked}, corpus)
     return Learnt(_chosen(kept, options.most_pairs, options.seed), dict(counts), dict(dropped))
 
 
@@ -142,6 +141,22 @@ def _refusing(group: Group, refused: Sequence[str]) -> Group:
     return Group(group.query, texts, labels, scores, source=group.source)
 
 
+def _pair(question: Question, answer: str) -> Pair:
+    return Pair(query=question.text, positive=answer, strategy=question.kind, document=question.document)
+
+
+def _with_other_answers(pairs: Sequence[Pair], asked: Mapping[str, Question], corpus: Corpus) -> list[Pair]:
+    """Add the further passages of a section that a question of the documents is answered by."""
+    found = []
+    for pair in pairs:
+        found.append(pair)
+        question = asked.get(pair.query)
+        if question is not None and pair.strategy == question.kind:
+            texts = [corpus.passages[of].text for of in question.answers[1:]]
+            found += [_pair(question, text) for text in dict.fromkeys(texts) if text != pair.positive]
+    return found
+
+
 def normal(query: str) -> str:
     """Return a query's words, by which it is told whether it is the same one."""
     return normalized(query)
@@ -167,7 +182,7 @@ def _structural(library: Library, corpus: Corpus, split: Split, seed: int) -> It
     context = Context(frequencies=frequencies, most_words=PASSAGE_WORDS, seed=seed)
     for document in sorted(library.documents.values(), key=lambda of: _drawn(of.id, seed)):
         learnt = _of_side(document, corpus, split)
-        yield from make_pairs(learnt, ("cloze", "phrases"), context)
+        yield from make_pairs(learnt, STRUCTURAL, context)
         for query, answer in faq_lines(learnt):
             if pair := clean_pair(query, answer, "faq", document.id):
                 yield pair
