@@ -10,7 +10,7 @@ from semantic_ranker.errors import DataFormatError
 from semantic_ranker_training.tune.base import Base, find_base
 from semantic_ranker_training.tune.data import kinds, prepare
 from semantic_ranker_training.tune.embedder import KeptEmbedder
-from semantic_ranker_training.tune.estimate import estimate
+from semantic_ranker_training.tune.estimate import estimate, guard_queries
 from semantic_ranker_training.tune.fit import FitSettings
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.mining import learning_pairs, mined
@@ -77,6 +77,8 @@ def test_fewer_queries_of_big_guard_collections_fit_into_a_budget(folder, tmp_pa
     assert 25 <= found[2].guard_queries < 100
     spared = found[2].after_s - found[1].after_s
     assert spared < 0.2 * 600.0 + 1
+    more = [guard_queries(found[2], find_base(None), options, left) for left in (-100.0, 0.0, 60.0, 1e6)]
+    assert more[0] == more[1] == found[2].guard_queries < more[2] < more[3] == 200
 
 
 def test_what_people_wrote_is_never_filtered_and_the_rest_can_be(folder, tmp_path):

@@ -23,6 +23,7 @@ _LEARNT_PER_ENCODED = 3.5  # forward and backward against one pass in int8, a te
 _BUILT_IN = (1195, 467.0)  # passages of the built-in guard, and their characters
 _READ_CHARACTERS = 2500  # of a passage, about 512 tokens
 _GUARD_SHARE, _FEWEST_GUARD = 0.2, 25  # of the budget for all guards; queries of each at least
+_OF_WHAT_IS_LEFT = 0.8  # goes to guards, the rest is for errors of the estimate
 _EXPORT_S = 70.0  # of the export alone: int8 is fitted to texts, and both graphs are checked
 _RANKED_PER_ENCODED = 2.0  # states of every token, kept, against one vector of a passage
 _PAIR_S = 0.0006  # to compare the states of a question and a passage
@@ -44,7 +45,8 @@ class Estimate:
         documents: Documents.
         passages: Passages.
         tested: Held-out questions.
-        guard_queries: Queries of each guard collection that there is time for.
+        guard_queries: Queries of each guard collection that there is surely time for.
+        character_s: To encode a character of a passage.
     """
 
     before_s: float
@@ -56,6 +58,7 @@ class Estimate:
     passages: int
     tested: int
     guard_queries: int
+    character_s: float = 0.0
 
     @property
     def total_s(self) -> float:
@@ -89,7 +92,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     started = time.monotonic()
     embedder.embed_documents(sample)
     second = (time.monotonic() - started) / len(sample)
-    slow = base.cost * (1.0 if base.becomes == "interaction" else _PAIR_MODEL)
+    slow = _slowness(base)
     pairs = min(options.most_pairs, 4 * len(data.split.questions(data.corpus, "train")) + 400)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
     if searches_itself(base, data.language.code, len(texts)):
@@ -97,15 +100,8 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     elif data.language.code != "en":
         searched = max(searched, min(foreign_seconds(len(texts)), _FOREIGN_SHARE * options.budget_s))
     a_character = second / float(np.mean([min(len(text), _READ_CHARACTERS) for text in sample]))
-    guards = [_size(folder) for folder in options.guards] or [_BUILT_IN]
-
-    def guarded(queries: int) -> float:
-        read = sum(_distinct(count, queries) * length for count, length in guards)
-        return 2 * slow * _RANKED_PER_ENCODED * a_character * read
-
-    guard_queries = options.guard_queries
-    while guard_queries > _FEWEST_GUARD and guarded(guard_queries) > _GUARD_SHARE * options.budget_s:
-        guard_queries -= 1
+    guards = _Guards.of(options, base)
+    guard_queries = guards.affordable(options.guard_queries, a_character, _GUARD_SHARE * options.budget_s)
 
     def ranked(questions: int, times: float) -> float:
         candidates = 100 * questions
@@ -118,14 +114,54 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     return Estimate(
         before_s=searched + 0.03 * pairs + 0.002 * len(texts),
         learning_s=slow * settings.epochs * pairs / (1 - options.general) * second * _LEARNT_PER_ENCODED,
-        after_s=_EXPORT_S * base.cost + proved + guarded(guard_queries),
+        after_s=_EXPORT_S * base.cost + proved + guards.seconds(guard_queries, a_character),
         budget_s=options.budget_s,
         disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),
         documents=len(data.library.documents),
         passages=len(texts),
         tested=len(data.tested),
         guard_queries=guard_queries,
+        character_s=a_character,
     )
+
+
+def guard_queries(ahead: Estimate, base: Base, options: TuneOptions, left_s: float) -> int:
+    """Return how many queries of each guard collection are measured, once it is known what learning has left.
+
+    Args:
+        ahead: What was planned.
+        base: What was tuned.
+        options: The guards.
+        left_s: Seconds of the budget that neither the run so far nor the planned proof takes.
+    """
+    room = _GUARD_SHARE * options.budget_s + _OF_WHAT_IS_LEFT * max(0.0, left_s)
+    found = _Guards.of(options, base).affordable(options.guard_queries, ahead.character_s, room)
+    return max(ahead.guard_queries, found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Guards:
+    """Passages and characters of one of each guard collection, and what reading costs beside the bundled model."""
+
+    sizes: tuple[tuple[int, float], ...]
+    slow: float
+
+    @classmethod
+    def of(cls, options: TuneOptions, base: Base) -> _Guards:
+        return cls(tuple(map(_size, options.guards)) or (_BUILT_IN,), _slowness(base))
+
+    def seconds(self, queries: int, character_s: float) -> float:
+        read = sum(_distinct(count, queries) * length for count, length in self.sizes)
+        return 2 * self.slow * _RANKED_PER_ENCODED * character_s * read
+
+    def affordable(self, most: int, character_s: float, room_s: float) -> int:
+        while most > _FEWEST_GUARD and self.seconds(most, character_s) > room_s:
+            most -= 1
+        return most
+
+
+def _slowness(base: Base) -> float:
+    return base.cost * (1.0 if base.becomes == "interaction" else _PAIR_MODEL)
 
 
 def _size(guard: Path) -> tuple[int, float]:

@@ -21,7 +21,7 @@ from semantic_ranker_training.tune import finish, measure
 from semantic_ranker_training.tune.base import Base, find_base
 from semantic_ranker_training.tune.data import Data, prepare
 from semantic_ranker_training.tune.embedder import KeptEmbedder
-from semantic_ranker_training.tune.estimate import Estimate, estimate
+from semantic_ranker_training.tune.estimate import Estimate, estimate, guard_queries
 from semantic_ranker_training.tune.fit import FitReport, FitSettings, fit
 from semantic_ranker_training.tune.gains import gain_of, ingredients, without
 from semantic_ranker_training.tune.general import general_groups
@@ -132,7 +132,12 @@ class _Tuning:
         report = self._fit("fit", base, groups, validation, data, ahead)
         gains = self._gains(base, groups, validation, data, embedder, report, ahead)
         model, facts, weight = self._export(base, data, report, learnt, groups, validation)
-        proving = self._proving(base, model, data, embedder, given, weight, ahead)
+        # Kept too: a proof that goes on measures the same queries.
+        left = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
+        guarded = self.work.stage(
+            "guards", self.work.key("export"), lambda _: guard_queries(ahead, base, self.options, left)
+        )
+        proving = self._proving(base, model, data, embedder, given, weight, guarded)
         proof = prove(proving, self.work, self.work.key("export"), self.tell)
         made = Made(
             identity=identity,
@@ -276,7 +281,7 @@ class _Tuning:
         embedder: KeptEmbedder,
         given: Given,
         weight: float,
-        ahead: Estimate,
+        guarded: int,
     ) -> Proving:
         return Proving(
             base=base,
@@ -286,7 +291,7 @@ class _Tuning:
             weight=weight,
             judged=given.tested,
             guards=self.options.guards,
-            guard_queries=ahead.guard_queries,
+            guard_queries=guarded,
             depth=measure.DEPTH if base.becomes == "interaction" else measure.SLOW_DEPTH,
             published=self.options.out,
             seed=self.options.seed,
