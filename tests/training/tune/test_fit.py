@@ -4,6 +4,7 @@ import itertools
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -101,17 +102,39 @@ def test_keeps_the_start_where_all_that_is_learnt_is_worse(tiny_base, data, tmp_
     found = iter([0.9, 0.2, 0.3, 0.4, 0.1])
 
     def measured(measure, model):
-        return next(found)
+        return np.full(20, next(found))
 
     monkeypatch.setattr(fit_interaction._Measure, "__call__", measured)
     base = find_base(tiny_base)
     report, _ = learn(base, data, tmp_path, epochs=2, mixes=(0.5, 1.0))
-    assert (report.before, report.after, report.mix) == (0.9, 0.9, 0.0)
+    assert (report.before, report.after, report.mix) == (pytest.approx(0.9), pytest.approx(0.9), 0.0)
     kept, start = InteractionCrossEncoder.from_folder(report.folder), open_interaction(base)
     name = "encoder.layer.0.attention.self.query.weight"
     assert torch.equal(kept.state_dict()[name], start.state_dict()[name])
     best = InteractionCrossEncoder.from_folder(tmp_path / "best")
     assert not torch.equal(best.state_dict()[name], start.state_dict()[name])
+
+
+@pytest.mark.parametrize(("worse_by", "taken"), [((0.4, 0.5, 0.5), 2), ((0.1,) * 3, 1)])
+def test_takes_the_last_step_unless_an_earlier_one_is_surely_better(
+    tiny_base, data, tmp_path, monkeypatch, worse_by, taken
+):
+    from semantic_ranker_training.tune import fit_interaction
+
+    # Both times the mean falls by 0.1 after the second check: by chance on one query of three, or on all alike.
+    start, best = np.zeros(3), np.array([0.6, 0.6, 0.6])
+    last = best - (np.array([-0.6, 0.0, 0.9]) if taken == 2 else np.array(worse_by))
+    found = iter([start, best, last])
+    monkeypatch.setattr(fit_interaction._Measure, "__call__", lambda measure, model: next(found))
+    report, _ = learn(find_base(tiny_base), data, tmp_path, epochs=2)
+    assert len(report.history) == 2
+    steps = [report.history[place]["step"] for place in (0, 1)]
+    assert report.taken == steps[taken - 1]
+    assert report.after == pytest.approx((last if taken == 2 else best).mean())
+    kept = InteractionCrossEncoder.from_folder(report.folder).state_dict()
+    earlier = InteractionCrossEncoder.from_folder(tmp_path / "best").state_dict()
+    name = "encoder.layer.0.attention.self.query.weight"
+    assert torch.allclose(kept[name], earlier[name]) is (taken == 1)
 
 
 def test_takes_the_mean_off_a_base_whose_vectors_all_point_the_same_way(tiny_base, data, tmp_path):

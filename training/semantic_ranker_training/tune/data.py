@@ -23,7 +23,7 @@ from semantic_ranker_training.tune.passages import NATURAL, PASSAGE_WORDS, Corpu
 from semantic_ranker_training.tune.split import Split, distinct_questions, split_corpus
 
 FEWEST_TESTED, ENOUGH_TESTED = 8, 30
-MOST_WATCHED, WATCHED_DEPTH = 100, 40
+MOST_WATCHED, WATCHED_DEPTH = 200, 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,8 +37,8 @@ class FitSettings:
         teach: Weight of the divergence from the teacher's scores, where groups have them.
         evaluations: How often an epoch the validation queries are ranked.
         patience: Evaluations without a better one after which it ends.
-        mixes: Shares of the new weights that are tried at the end, the rest being the base's; the best one on the
-            validation queries is kept.
+        mixes: Shares of the new weights that are tried at the end, the rest being the base's; one is kept where it is
+            surely better on the validation queries.
         encoder: Whether the encoder learns, or the head alone.
         language: Snowball stemmer, of which words the head takes as one.
         seed: Of all random choices.
@@ -77,6 +77,7 @@ class FitReport:
             reranker yet.
         after: The same of what is in the folder.
         steps: Optimiser steps done.
+        taken: Step of which the weights were taken; 0 where that is not known.
         planned: Steps that were planned.
         seconds: Of learning, killed runs included.
         stopped: Why it ended: ``done``, ``budget`` or ``no better``.
@@ -95,6 +96,7 @@ class FitReport:
     mix: float = 1.0
     history: tuple[dict[str, float], ...] = field(default=())
     groups: int = 0
+    taken: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values as JSON types, without the folder."""

@@ -14,7 +14,7 @@ import torch
 
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
 from semantic_ranker.errors import NonFiniteScoreError
-from semantic_ranker.evaluation import RankerEvaluator, RerankTask
+from semantic_ranker.evaluation import RankerEvaluator, RerankTask, evaluate
 from semantic_ranker_training.data.records import Group
 from semantic_ranker_training.states import (
     bare_tokenizer,
@@ -32,6 +32,7 @@ from semantic_ranker_training.tune.interaction_step import StepData
 from semantic_ranker_training.tune.scoring import InteractionScorer
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
     from torch import Tensor
 
@@ -78,18 +79,26 @@ def _centre(model: InteractionCrossEncoder, tokenizer: Tokenizer, groups: Sequen
 
 
 class _Measure:
-    """nDCG@10 of the validation queries."""
+    """nDCG@10 of each validation query, float64 (queries,)."""
 
     def __init__(self, tokenizer: Path, task: RerankTask) -> None:
         self._tokenizer, self._task = tokenizer, task
         self.seconds = 0.0
 
-    def __call__(self, model: InteractionCrossEncoder) -> float:
+    def __call__(self, model: InteractionCrossEncoder) -> NDArray[np.float64]:
         started = time.monotonic()
         with InteractionScorer(model.eval(), self._tokenizer) as scorer:
-            report = RankerEvaluator(scorer).evaluate(self._task, METRIC, resamples=100)
+            run = RankerEvaluator(scorer).evaluate(self._task, METRIC, resamples=100).run
+        found = evaluate(run, self._task.qrels, [METRIC]).per_query[METRIC]
         self.seconds = time.monotonic() - started
-        return report[METRIC].reranked
+        return np.array([found[query] for query in sorted(found)])
+
+
+def _surely_better(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    """Return whether the mean difference is more than one standard error of it (Breiman et al. 1984)."""
+    gains = one - other
+    spread = float(gains.std(ddof=1)) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return float(gains.mean()) > spread
 
 
 @dataclass(slots=True)
@@ -117,7 +126,7 @@ class _Loop:
         """Steps after which every group was learnt from once."""
         return len(self.run.groups) / self.run.shares[0]
 
-    def resume_or_plan(self, before: float) -> None:
+    def resume_or_plan(self, before: NDArray[np.float64]) -> None:
         """Go on from the last checkpoint, or time a few steps and plan as many as the budget allows."""
         found = load_checkpoint(self._last, self.run.model, self.optimiser)
         if found is not None:
@@ -135,8 +144,8 @@ class _Loop:
             + ("" if planned == wanted else f"; {wanted} were wanted, the budget has no room for more")
         )
         self.facts = {
-            "step": 0, "planned": planned, "wanted": wanted, "before": before, "best": -1.0, "since": 0,
-            "history": [], "seconds": 0.0, "losses": [], "stopped": "",
+            "step": 0, "planned": planned, "wanted": wanted, "before": before.tolist(), "best": [-1.0], "since": 0,
+            "last": [], "best_step": 0, "history": [], "seconds": 0.0, "losses": [], "stopped": "",
         }  # fmt: skip
 
     def _time_a_step(self) -> float:
@@ -187,15 +196,16 @@ class _Loop:
 
     def _check(self) -> None:
         facts = self.facts
-        found, losses = self.measure(self.run.model), facts["losses"]
+        values, losses = self.measure(self.run.model), facts["losses"]
+        found = float(values.mean())
         loss = sum(losses) / max(1, len(losses))
-        facts["losses"] = []
+        facts["losses"], facts["last"] = [], values.tolist()
         facts["history"].append({"step": facts["step"], "loss": round(loss, 4), METRIC: round(found, 5)})
         self.progress(
             f"step {facts['step']} of {facts['planned']}: loss {loss:.3f}, {METRIC} {found:.4f} in validation"
         )
-        if found > facts["best"]:
-            facts["best"], facts["since"] = found, 0
+        if found > np.mean(facts["best"]):
+            facts["best"], facts["best_step"], facts["since"] = values.tolist(), facts["step"], 0
             self.run.model.save(self.out / "best")
         else:
             facts["since"] += 1
@@ -203,29 +213,36 @@ class _Loop:
                 facts["stopped"] = "no better"
 
     def finish(self, base: Base, elapsed: float) -> FitReport:
-        """Mix new and old weights as validation likes it best, write the model, and report."""
-        new = InteractionCrossEncoder.from_folder(self.out / "best").state_dict()
-        mixes = [mix for mix in self.run.settings.mixes if mix != 1.0]
-        best, chosen = self.facts["best"], 1.0
-        if self.facts["before"] > best:
-            best, chosen = self.facts["before"], 0.0
-        for mix in sorted(mixes, reverse=True):
+        """Write the model, and report.
+
+        The weights of the last step, of which the rate had come down to nothing, are taken, unless those of an earlier
+        step or a mix with the base's are surely better in validation: a hundred queries tell near ones apart by chance.
+        """
+        facts = self.facts
+        before, values, taken, chosen = np.array(facts["before"]), np.array(facts["last"]), facts["step"], 1.0
+        new = {name: value.clone() for name, value in self.run.model.state_dict().items()}
+        if facts["best_step"] != taken and _surely_better(np.array(facts["best"]), values):
+            new = InteractionCrossEncoder.from_folder(self.out / "best").state_dict()
+            values, taken = np.array(facts["best"]), facts["best_step"]
+        for mix in sorted((mix for mix in self.run.settings.mixes if mix != 1.0), reverse=True):
             if time.monotonic() + self.measure.seconds > self.deadline:
                 break
             self._load_mixed(new, mix)
             found = self.measure(self.run.model)
-            self.progress(f"{mix:.0%} of the new weights: {METRIC} {found:.4f} in validation")
-            if found > best:
-                best, chosen = found, mix
+            self.progress(f"{mix:.0%} of the new weights: {METRIC} {found.mean():.4f} in validation")
+            if _surely_better(found, values):
+                values, chosen = found, mix
+        if before.mean() > values.mean():
+            values, chosen = before, 0.0
         self._load_mixed(new, chosen)
         target = self.out / "model"
         self.run.model.eval().save(target)
         (target / "tokenizer.json").write_bytes(tokenizer_file(base).read_bytes())
-        facts = self.facts
         return FitReport(
             folder=target,
-            before=facts["before"],
-            after=best,
+            before=float(before.mean()),
+            after=float(values.mean()),
+            taken=taken,
             steps=facts["step"],
             planned=facts["wanted"],
             seconds=max(elapsed, facts["seconds"]),

@@ -44,7 +44,7 @@ class Made:
         gains: What each ingredient was worth.
         proof: The figures.
         stages: Seconds of each stage, those of a run that was killed too.
-        seconds: Of this run.
+        seconds: Of this run, what a killed one had finished before it included.
     """
 
     identity: str

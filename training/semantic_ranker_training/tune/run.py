@@ -152,7 +152,8 @@ class _Tuning:
             gains=gains,
             proof=proof,
             stages=dict(self.work.seconds),
-            seconds=time.monotonic() - self.started,
+            # Of the stages that a killed run finished too.
+            seconds=max(time.monotonic() - self.started, sum(self.work.seconds.values())),
         )
         content = publish(made, model, self.work.path)
         (self.work.path / "fit" / "last.safetensors").unlink(missing_ok=True)
