@@ -315,7 +315,7 @@ def test_guard_collections_of_a_tuned_model_are_told_one_by_one(
     run["base"] = "some-base"
     (results / "tune.json").write_text(json.dumps(found))
     text = module("tune_tables").tuned()
-    assert "tuned from some-base, learnt from 1" in text
+    assert f"tuned from some-base, learnt from {run['fit']['groups']:,} pairs" in text
     assert "one -0.012 [-0.020, +0.010] (7 queries), two" in text
 
 
