@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Estimate:
         tested: Held-out questions.
         guard_queries: Queries of each guard collection that there is surely time for.
         character_s: To encode a character of a passage.
+        guards: Passages of each guard collection, and the characters of one that are read.
     """
 
     before_s: float
@@ -58,7 +60,8 @@ class Estimate:
     passages: int
     tested: int
     guard_queries: int
-    character_s: float = 0.0
+    character_s: float
+    guards: tuple[tuple[int, float], ...]
 
     @property
     def total_s(self) -> float:
@@ -100,8 +103,8 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     elif data.language.code != "en":
         searched = max(searched, min(foreign_seconds(len(texts)), _FOREIGN_SHARE * options.budget_s))
     a_character = second / float(np.mean([min(len(text), _READ_CHARACTERS) for text in sample]))
-    guards = _Guards.of(options, base)
-    guard_queries = guards.affordable(options.guard_queries, a_character, _GUARD_SHARE * options.budget_s)
+    guards = tuple(map(_size, options.guards)) or (_BUILT_IN,)
+    asked = _affordable(options.guard_queries, guards, slow * a_character, _GUARD_SHARE * options.budget_s)
 
     def ranked(questions: int, times: float) -> float:
         candidates = 100 * questions
@@ -114,14 +117,15 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     return Estimate(
         before_s=searched + 0.03 * pairs + 0.002 * len(texts),
         learning_s=slow * settings.epochs * pairs / (1 - options.general) * second * _LEARNT_PER_ENCODED,
-        after_s=_EXPORT_S * base.cost + proved + guards.seconds(guard_queries, a_character),
+        after_s=_EXPORT_S * base.cost + proved + _guarded_s(asked, guards, slow * a_character),
         budget_s=options.budget_s,
         disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),
         documents=len(data.library.documents),
         passages=len(texts),
         tested=len(data.tested),
-        guard_queries=guard_queries,
+        guard_queries=asked,
         character_s=a_character,
+        guards=guards,
     )
 
 
@@ -131,33 +135,24 @@ def guard_queries(ahead: Estimate, base: Base, options: TuneOptions, left_s: flo
     Args:
         ahead: What was planned.
         base: What was tuned.
-        options: The guards.
+        options: The budget, and queries at most.
         left_s: Seconds of the budget that neither the run so far nor the planned proof takes.
     """
     room = _GUARD_SHARE * options.budget_s + _OF_WHAT_IS_LEFT * max(0.0, left_s)
-    found = _Guards.of(options, base).affordable(options.guard_queries, ahead.character_s, room)
-    return max(ahead.guard_queries, found)
+    cost = _slowness(base) * ahead.character_s
+    return max(ahead.guard_queries, _affordable(options.guard_queries, ahead.guards, cost, room))
 
 
-@dataclass(frozen=True, slots=True)
-class _Guards:
-    """Passages and characters of one of each guard collection, and what reading costs beside the bundled model."""
+def _affordable(most: int, guards: Sequence[tuple[int, float]], character_s: float, room_s: float) -> int:
+    while most > _FEWEST_GUARD and _guarded_s(most, guards, character_s) > room_s:
+        most -= 1
+    return most
 
-    sizes: tuple[tuple[int, float], ...]
-    slow: float
 
-    @classmethod
-    def of(cls, options: TuneOptions, base: Base) -> _Guards:
-        return cls(tuple(map(_size, options.guards)) or (_BUILT_IN,), _slowness(base))
-
-    def seconds(self, queries: int, character_s: float) -> float:
-        read = sum(_distinct(count, queries) * length for count, length in self.sizes)
-        return 2 * self.slow * _RANKED_PER_ENCODED * character_s * read
-
-    def affordable(self, most: int, character_s: float, room_s: float) -> int:
-        while most > _FEWEST_GUARD and self.seconds(most, character_s) > room_s:
-            most -= 1
-        return most
+def _guarded_s(queries: int, guards: Sequence[tuple[int, float]], character_s: float) -> float:
+    """Return the seconds that the base and the tuned model take for so many queries of each guard collection."""
+    read = sum(_distinct(count, queries) * length for count, length in guards)
+    return 2 * _RANKED_PER_ENCODED * character_s * read
 
 
 def _slowness(base: Base) -> float:

@@ -12,6 +12,7 @@ from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.evaluation import RerankTask
 from semantic_ranker_training.data.records import Group
 from semantic_ranker_training.tune.base import Base
+from semantic_ranker_training.tune.options import GIVEN
 
 Progress = Callable[[str], None]
 """Is told in words what happens; a line of its own each time."""
@@ -47,7 +48,7 @@ class FitSettings:
     epochs: float = 3.0
     batch: int = 32
     hard: int = 1
-    own_negatives: tuple[str, ...] = ("feedback", "judged", "asked", "generated")
+    own_negatives: tuple[str, ...] = GIVEN
     passage_tokens: int = 160
     learning_rate: float = 5e-5
     head_learning_rate: float = 1e-3

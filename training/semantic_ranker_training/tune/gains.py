@@ -14,8 +14,7 @@ from semantic_ranker_training.tune.data import Data
 from semantic_ranker_training.tune.embedder import KeptEmbedder
 from semantic_ranker_training.tune.first_stage import FirstStage
 from semantic_ranker_training.tune.fit import METRIC, FitReport
-from semantic_ranker_training.tune.mining import GIVEN
-from semantic_ranker_training.tune.options import TuneOptions
+from semantic_ranker_training.tune.options import GIVEN, TuneOptions
 from semantic_ranker_training.tune.work import WorkFolder
 
 TEACHER = "teacher"

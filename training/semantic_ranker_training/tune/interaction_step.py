@@ -50,7 +50,7 @@ class StepData:
     settings: FitSettings
     _ids: dict[tuple[str, int], list[int]] = field(default_factory=dict)
     _words: dict[str, frozenset[str]] = field(default_factory=dict)
-    _orders: dict[int, list[int]] = field(default_factory=dict)
+    _orders: dict[tuple[int, int], list[int]] = field(default_factory=dict)
     base: InteractionCrossEncoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -107,18 +107,8 @@ class StepData:
 
     def _rows(self, number: int) -> tuple[list[Group], int]:
         own, old = self.shares
-        rows = [self.groups[row] for row in self._own(number * own, own)]
-        rows += [self.general[row] for row in _drawn(len(self.general), old, number, self.settings.seed + 1)]
-        return rows, old
-
-    def _own(self, start: int, count: int) -> list[int]:
-        found = []
-        for place in range(start, start + count):
-            epoch, row = divmod(place, len(self.groups))
-            if epoch not in self._orders:
-                self._orders[epoch] = _in_pairs(self.groups, np.random.default_rng([self.settings.seed, epoch]))
-            found.append(self._orders[epoch][row])
-        return found
+        rows = _drawn(self.groups, own, number, self.settings.seed, self._orders)
+        return rows + _drawn(self.general, old, number, self.settings.seed + 1, self._orders), old
 
     def _negatives(self, rows: Sequence[Group], number: int) -> list[str]:
         """Return negatives that someone vouched for; those of the others are the answers beside theirs."""
@@ -226,10 +216,14 @@ def _padded(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return tokens, mask
 
 
-def _drawn(count: int, wanted: int, step: int, seed: int) -> list[int]:
-    """Return rows so that every row comes once an epoch, whatever the steps before were."""
-    found: list[int] = []
+def _drawn(
+    groups: Sequence[Group], wanted: int, step: int, seed: int, orders: dict[tuple[int, int], list[int]]
+) -> list[Group]:
+    """Return groups so that each comes once an epoch, whatever the steps before were; orders of epochs are kept."""
+    found = []
     for place in range(step * wanted, (step + 1) * wanted):
-        epoch, row = divmod(place, count)
-        found.append(int(np.random.default_rng([seed, epoch]).permutation(count)[row]))
+        epoch, row = divmod(place, len(groups))
+        if (seed, epoch) not in orders:
+            orders[seed, epoch] = _in_pairs(groups, np.random.default_rng([seed, epoch]))
+        found.append(groups[orders[seed, epoch][row]])
     return found

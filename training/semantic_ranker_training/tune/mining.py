@@ -19,12 +19,10 @@ from semantic_ranker_training.prepare.documents import Document
 from semantic_ranker_training.prepare.strategies import Context, Pair, clean_pair, make_pairs
 from semantic_ranker_training.prepare.text import document_frequencies
 from semantic_ranker_training.tune.library import Library
-from semantic_ranker_training.tune.options import TuneOptions
+from semantic_ranker_training.tune.options import GIVEN, TuneOptions
 from semantic_ranker_training.tune.passages import NATURAL, PASSAGE_WORDS, Corpus, Question, faq_lines
 from semantic_ranker_training.tune.split import Split, distinct_questions
 
-GIVEN = ("feedback", "judged", "asked", "generated")
-"""Pairs of what the user gave, in order of preference."""
 _GENERATED = ("generated",)
 """What a model wrote may be about nothing: always filtered."""
 STRUCTURAL = ("cloze", "phrases")
@@ -169,11 +167,10 @@ def _filtered(pairs: Sequence[Pair], doubted: Sequence[str], dropped: Counter[st
     if not apart:
         return others
     found = set(map(id, filters.consistent([*others, *apart], _CONSISTENT_WITHIN, Counter(), language=stemmer)))
-    kept = [pair for pair in apart if id(pair) in found]
-    if len(kept) < len(apart):
-        dropped["inconsistent"] += len(apart) - len(kept)
-    left = {*map(id, others), *map(id, kept)}
-    return [pair for pair in pairs if id(pair) in left]
+    kept = [pair for pair in pairs if pair.strategy not in doubted or id(pair) in found]
+    if lost := len(others) + len(apart) - len(kept):
+        dropped["inconsistent"] += lost
+    return kept
 
 
 def _structural(library: Library, corpus: Corpus, split: Split, seed: int) -> Iterator[Pair]:

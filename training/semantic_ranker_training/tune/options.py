@@ -15,6 +15,8 @@ _TIME = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h)?")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, None: 60.0}
 DEFAULT_BUDGET_S = 55 * 60.0
 LEAST_BUDGET_S = 30.0
+GIVEN = ("feedback", "judged", "asked", "generated")
+"""Kinds of pairs of what the user gave, in order of preference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -133,9 +133,8 @@ class _Tuning:
         gains = self._gains(base, groups, validation, data, embedder, report, ahead)
         model, facts, weight = self._export(base, data, report, learnt, groups, validation)
         # Kept too: a proof that goes on measures the same queries.
-        left = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
         guarded = self.work.stage(
-            "guards", self.work.key("export"), lambda _: guard_queries(ahead, base, self.options, left)
+            "guards", self.work.key("export"), lambda _: guard_queries(ahead, base, self.options, self._left(ahead))
         )
         proving = self._proving(base, model, data, embedder, given, weight, guarded)
         proof = prove(proving, self.work, self.work.key("export"), self.tell)
@@ -158,6 +157,10 @@ class _Tuning:
         content = publish(made, model, self.work.path)
         (self.work.path / "fit" / "last.safetensors").unlink(missing_ok=True)
         return TuneResult(folder=self.options.out, content=content)
+
+    def _left(self, ahead: Estimate) -> float:
+        """Return the seconds of the budget that neither the run so far nor the planned proof takes."""
+        return self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
 
     def _identity(self, base: Base, library: Library) -> str:
         """Return the hash of everything that decides the result."""
@@ -211,7 +214,7 @@ class _Tuning:
     ) -> FitReport:
         general = list(general_groups(GENERAL, self.options.seed)) if self.options.general else []
         settings = settings_of(self.options, self.settings, data.language.stemmer)
-        room = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
+        room = self._left(ahead)
         inputs = [
             [group_line(group, "labelled") for group in groups], [group_line(group) for group in general],
             settings.to_dict(), base.name, dict(validation.queries), self.options.budget_s,
@@ -241,8 +244,7 @@ class _Tuning:
         """Leave out each ingredient that was given, and measure what it was worth."""
         gains: dict[str, Any] = {}
         for kind in ingredients(groups, self.options):
-            left = self.options.budget_s - (time.monotonic() - self.started) - ahead.after_s
-            if not self.options.ablate and left < 1.2 * report.seconds:
+            if not self.options.ablate and self._left(ahead) < 1.2 * report.seconds:
                 gains[kind] = {"measured": False, "why": "the budget had no room to learn once more without it"}
                 continue
             self.tell(f"learning without {kind}, to see what it is worth")
