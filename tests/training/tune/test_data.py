@@ -3,10 +3,12 @@
 import itertools
 import json
 import random
+from dataclasses import replace
 
 import pytest
 
 from semantic_ranker.errors import DataFormatError
+from semantic_ranker_training.prepare.strategies import Pair
 from semantic_ranker_training.tune.base import Base, find_base
 from semantic_ranker_training.tune.data import kinds, prepare
 from semantic_ranker_training.tune.embedder import KeptEmbedder
@@ -97,6 +99,24 @@ def test_what_people_wrote_is_never_filtered_and_the_rest_can_be(folder, tmp_pat
     assert len(found[False].pairs) > len(found[True].pairs)
     assert found[True].dropped["token_overlap"] > 0
     assert not {"token_overlap", "inconsistent"} & set(found[False].dropped)
+
+
+def test_a_heading_that_its_passage_repeats_is_learnt_from_as_it_stands_and_a_copied_query_is_not(folder, tmp_path):
+    text = "Who has lost keys tells the desk before noon, and whoever finds some brings them there without delay."
+    (folder / "keys.md").write_text(f"# Keys of the house\n\n## Lost keys\n\n{text}\n")
+    data, options = data_of(folder, tmp_path)
+    (place,) = {of.answers[0] for of in data.corpus.questions if of.text == "Lost keys"}
+    side = replace(
+        data.split,
+        side={**data.split.side, "keys.md": "train"},
+        passages={**data.split.passages, place: "train"},
+    )
+    given = [Pair(query="lost keys tells the desk", positive=text, strategy="generated", document="keys.md")]
+    found = learning_pairs(data.library, data.corpus, side, given, options, "english")
+    learnt = {pair.query: pair.positive for pair in found.pairs}
+    assert learnt["Lost keys"] == text
+    assert given[0].query not in learnt
+    assert found.dropped["query_in_positive"] == 1
 
 
 def test_all_passages_of_a_section_answer_its_heading(folder, tmp_path):

@@ -66,7 +66,7 @@ def learning_pairs(
     every = [pair for pair in [*given, *natural, *made] if normal(pair.query) not in tested]
     counts = Counter(pair.strategy for pair in every)
     dropped: Counter[str] = Counter()
-    kept = filters.distinct(filters.without_leaks(every, dropped), dropped)
+    kept = filters.distinct(_without_copies(every, dropped), dropped)
     kept = _filtered(kept, (*_GENERATED, *STRUCTURAL) if options.filters else _GENERATED, dropped, stemmer)
     kept = _with_other_answers(kept, {of.text: of for of in asked}, corpus)
     return Learnt(_chosen(kept, options.most_pairs, options.seed), dict(counts), dict(dropped))
@@ -158,6 +158,13 @@ def _with_other_answers(pairs: Sequence[Pair], asked: Mapping[str, Question], co
 def normal(query: str) -> str:
     """Return a query's words, by which it is told whether it is the same one."""
     return normalized(query)
+
+
+def _without_copies(pairs: Sequence[Pair], dropped: Counter[str]) -> list[Pair]:
+    """Leave out what was copied out of a passage that still has it; what people wrote was not copied."""
+    copied = [pair for pair in pairs if pair.strategy in (*_GENERATED, *STRUCTURAL)]
+    left = set(map(id, copied)) - set(map(id, filters.without_leaks(copied, dropped)))
+    return [pair for pair in pairs if id(pair) not in left]
 
 
 def _filtered(pairs: Sequence[Pair], doubted: Sequence[str], dropped: Counter[str], stemmer: str) -> list[Pair]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from semantic_ranker_training.data.duplicates import near_duplicate_clusters, normalized
 from semantic_ranker_training.prepare.documents import Document
 from semantic_ranker_training.prepare.strategies import Context, faq_pairs
-from semantic_ranker_training.prepare.text import passages, without, words
+from semantic_ranker_training.prepare.text import passages, words
 from semantic_ranker_training.tune.library import Library
 from semantic_ranker_training.tune.links import resolve, slug
 
@@ -21,13 +21,14 @@ _LEAST_WORDS, _LEAST_PASSAGE_WORDS, _MOST_QUERY_WORDS = 2, 8, 40
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A passage of the folder, without its own headings.
+    """A passage of the folder as it was written, without the heading above it.
 
     Attributes:
         id: ``path#section.number``, stable while the section keeps its place.
         document: Path of the document.
         heading: Of its section.
-        text: Plain text; runs of the words of its own heading are taken out, as they would give the answer away.
+        text: Plain text. Where it says again what its heading says it is left so: without these words it would be the
+            one passage that lacks them, and what is learnt from that is to rank texts with the words of a query low.
     """
 
     id: str
@@ -110,10 +111,7 @@ def title_of(document: Document) -> str:
 def _passages(document: Document) -> Iterator[Passage]:
     for number, section in enumerate(document.sections):
         for place, text in enumerate(passages(section.body, PASSAGE_WORDS)):
-            found = without(text, section.heading)
-            if not number or section.heading == document.title:
-                found = without(found, title_of(document))
-            yield Passage(f"{document.id}#{number}.{place}", document.id, section.heading, found)
+            yield Passage(f"{document.id}#{number}.{place}", document.id, section.heading, text)
     for place, (_, code) in enumerate(document.functions):
         yield Passage(f"{document.id}#f{place}", document.id, "", code)
 

@@ -210,10 +210,10 @@ def _method(page: Page, proof: Proof, content: Mapping[str, Any]) -> None:
     by = content["split"]["by"]
     page.text(
         f"Whole {by}s were held out before anything was learnt; near duplicates stay on one side. A question is a "
-        "heading, a title, the text of a link or a docstring's first sentence, and the passages below it are right; "
-        "the words of the heading are taken out. Such questions stand in for people's and are not the same: real "
-        "questions are longer and use other words. Passages are of 180 words at most, and all of the folder's are "
-        "searched."
+        "heading, a title, the text of a link or a docstring's first sentence, and the passages below it are right, "
+        "as they were written, without the heading above them. Such questions stand in for people's and are not the "
+        "same: real questions are longer and use other words. Passages are of 180 words at most, and all of the "
+        "folder's are searched."
     )
     page.text(
         f"Rerankers get the first {proof.depth} of RRF, which fuses BM25 and {proof.dense}. The fused system adds the "

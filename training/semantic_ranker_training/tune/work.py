@@ -17,7 +17,7 @@ from semantic_ranker.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 """Changes when a stage makes something else of the same inputs."""
 
 
