@@ -115,6 +115,36 @@ def test_keeps_the_start_where_all_that_is_learnt_is_worse(tiny_base, data, tmp_
     assert not torch.equal(best.state_dict()[name], start.state_dict()[name])
 
 
+@pytest.mark.parametrize(
+    ("half", "most", "whole", "taken"),
+    [
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (0.3, 0.5, 0.9), 0.5),  # one query of three is no proof
+        ((0.5, 0.5, 0.5), (0.6, 0.7, 0.6), (0.6, 0.7, 0.6), 0.75),
+        ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5), (0.6, 0.7, 0.6), 1.0),
+    ],
+)
+def test_stays_near_a_reranker_unless_further_off_is_surely_better(
+    tiny_base, data, tmp_path, monkeypatch, half, most, whole, taken
+):
+    from semantic_ranker_training.tune import fit_interaction
+
+    start, _ = learn(find_base(tiny_base), data, tmp_path / "start", epochs=1)
+    base = find_base(start.folder)
+    assert base.ranks
+    found = iter(map(np.array, ((0.1,) * 3, whole, half, most)))
+    monkeypatch.setattr(fit_interaction._Measure, "__call__", lambda measure, model: next(found))
+    report, said = learn(base, data, tmp_path / "mixed", epochs=1, mixes=(0.5, 0.75, 1.0))
+    assert report.mix == taken
+    assert report.after == pytest.approx(np.mean({0.5: half, 0.75: most, 1.0: whole}[taken]))
+    assert sum("of the new weights" in line for line in said) == 2
+    name = "encoder.layer.0.attention.self.query.weight"
+    old, all_new, kept = (
+        InteractionCrossEncoder.from_folder(of).state_dict()[name]
+        for of in (start.folder, tmp_path / "mixed" / "best", report.folder)
+    )
+    assert torch.allclose(kept, old + taken * (all_new - old), atol=1e-6)
+
+
 @pytest.mark.parametrize(("worse_by", "taken"), [((0.4, 0.5, 0.5), 2), ((0.1,) * 3, 1)])
 def test_takes_the_last_step_unless_an_earlier_one_is_surely_better(
     tiny_base, data, tmp_path, monkeypatch, worse_by, taken

@@ -38,8 +38,8 @@ class FitSettings:
         teach: Weight of the divergence from the teacher's scores, where groups have them.
         evaluations: How often an epoch the validation queries are ranked.
         patience: Evaluations without a better one after which it ends.
-        mixes: Shares of the new weights that are tried at the end, the rest being the base's; one is kept where it is
-            surely better on the validation queries.
+        mixes: Shares of the new weights that are tried at the end, the rest being the base's; the smallest is taken
+            that no greater one is surely better than on the validation queries.
         encoder: Whether the encoder learns, or the head alone.
         language: Snowball stemmer, of which words the head takes as one.
         seed: Of all random choices.
