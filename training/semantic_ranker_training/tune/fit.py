@@ -39,7 +39,7 @@ class FitSettings:
         evaluations: How often an epoch the validation queries are ranked.
         patience: Evaluations without a better one after which it ends.
         mixes: Shares of the new weights that are tried at the end, the rest being the base's; the smallest is taken
-            that no greater one is surely better than on the validation queries.
+            that no greater one is surely better than on the validation queries. Of a base that does not rank none are.
         encoder: Whether the encoder learns, or the head alone.
         language: Snowball stemmer, of which words the head takes as one.
         seed: Of all random choices.

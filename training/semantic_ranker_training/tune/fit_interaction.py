@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,7 @@ def fit_interaction(
     tokenizer = bare_tokenizer(base.folder)
     model = open_interaction(base)
     if not base.ranks:
+        settings = replace(settings, mixes=())  # there is no ranking to stay near to
         _centre(model, tokenizer, groups, settings.passage_tokens)
     run = StepData(model, tokenizer, list(groups), list(general), settings)
     measure = _Measure(tokenizer_file(base), validation)
@@ -226,7 +227,7 @@ class _Loop:
         if facts["best_step"] != taken and _surely_better(np.array(facts["best"]), values):
             new = InteractionCrossEncoder.from_folder(self.out / "best").state_dict()
             values, taken = np.array(facts["best"]), facts["best_step"]
-        chosen, values = self._mix(new, values) if base.ranks else (1.0, values)
+        chosen, values = self._mix(new, values)
         if before.mean() > values.mean():
             values, chosen = before, 0.0
         self._load_mixed(new, chosen)

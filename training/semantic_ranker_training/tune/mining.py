@@ -27,6 +27,7 @@ _GENERATED = ("generated",)
 """What a model wrote may be about nothing: always filtered."""
 STRUCTURAL = ("cloze", "phrases")
 """Queries that are cut out of a passage: a sentence, key phrases."""
+_MADE = (*_GENERATED, *STRUCTURAL)
 _MOST_OVERLAP, _CONSISTENT_WITHIN = 0.8, 20
 _LEAST_SYNTHETIC = 400
 
@@ -67,7 +68,7 @@ def learning_pairs(
     counts = Counter(pair.strategy for pair in every)
     dropped: Counter[str] = Counter()
     kept = filters.distinct(_without_copies(every, dropped), dropped)
-    kept = _filtered(kept, (*_GENERATED, *STRUCTURAL) if options.filters else _GENERATED, dropped, stemmer)
+    kept = _filtered(kept, _MADE if options.filters else _GENERATED, dropped, stemmer)
     kept = _with_other_answers(kept, {of.text: of for of in asked}, corpus)
     return Learnt(_chosen(kept, options.most_pairs, options.seed), dict(counts), dict(dropped))
 
@@ -162,7 +163,7 @@ def normal(query: str) -> str:
 
 def _without_copies(pairs: Sequence[Pair], dropped: Counter[str]) -> list[Pair]:
     """Leave out what was copied out of a passage that still has it; what people wrote was not copied."""
-    copied = [pair for pair in pairs if pair.strategy in (*_GENERATED, *STRUCTURAL)]
+    copied = [pair for pair in pairs if pair.strategy in _MADE]
     left = set(map(id, copied)) - set(map(id, filters.without_leaks(copied, dropped)))
     return [pair for pair in pairs if id(pair) not in left]
 
