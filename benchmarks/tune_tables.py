@@ -96,6 +96,6 @@ def ablations() -> str:
     body = rows(head, (line(name, part) for name, part in found["rows"].items()))
     return (
         f"{body}\n\n{found['queries']} held-out headings, titles and links of {found['folder']}, a proxy; one seed, "
-        f"{found['passes']:g} pass of the three that are the default, weights in float32; 95 % intervals over queries. "
+        f"{found['passes']:g} pass where nothing else is said, weights in float32; 95 % intervals over queries. "
         f"torch {found['versions']['torch']}, `{found['command']}`"
     )

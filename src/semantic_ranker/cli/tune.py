@@ -57,7 +57,7 @@ def _add_recipe(tune: argparse.ArgumentParser) -> None:
     )
     tune.add_argument("--general", type=float, default=0.25, metavar="S", help="share of general pairs (%(default)s)")
     tune.add_argument(
-        "--epochs", type=float, metavar="N", help="passes over the pairs, at most; the best one is kept (3)"
+        "--epochs", type=float, metavar="N", help="passes over the pairs, at most (one; up to three of few pairs)"
     )
     tune.add_argument(
         "--passage-tokens", type=count, default=160, metavar="N", help="read while learning (%(default)s)"

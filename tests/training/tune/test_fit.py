@@ -88,6 +88,26 @@ def test_keeps_to_the_budget(tiny_base, data, tmp_path):
     assert any("the budget has no room for more" in line for line in said)
 
 
+@pytest.mark.parametrize(
+    ("groups", "ranks", "asked", "passes"),
+    [
+        (2880, True, None, 1.0),
+        (720, True, None, 2.0),
+        (24, True, None, 3.0),
+        (2880, False, None, 3.0),
+        (24, False, 0.5, 0.5),
+    ],
+)
+def test_one_pass_is_made_where_it_is_long_enough(groups, ranks, asked, passes):
+    assert FitSettings(epochs=asked, batch=32, general=0.25).passes(groups, ranks) == passes
+
+
+def test_validation_is_ranked_once_a_pass(tiny_base, data, tmp_path):
+    report, _ = learn(find_base(tiny_base), data, tmp_path, epochs=3, patience=9)
+    assert len(report.history) == 3
+    assert report.history[-1]["step"] == report.steps == report.planned
+
+
 def test_stops_when_validation_gets_no_better(tiny_base, data, tmp_path):
     report, _ = learn(
         find_base(tiny_base), data, tmp_path, epochs=20, patience=1, learning_rate=0.0, head_learning_rate=0.0

@@ -97,6 +97,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     second = (time.monotonic() - started) / len(sample)
     slow = _slowness(base)
     pairs = min(options.most_pairs, 4 * len(data.split.questions(data.corpus, "train")) + 400)
+    learnt = settings.passes(pairs, base.ranks) * pairs / (1 - options.general)
     searched = second * len(texts) if len(texts) <= MOST_ENCODED else 0.002 * len(texts)
     if searches_itself(base, data.language.code, len(texts)):
         searched *= base.cost
@@ -116,7 +117,7 @@ def estimate(data: Data, base: Base, options: TuneOptions, settings: FitSettings
     proved = sum(ranked(len(data.tested), times) for times in models) + ranked(len(data.watched), slow)
     return Estimate(
         before_s=searched + 0.03 * pairs + 0.002 * len(texts),
-        learning_s=slow * settings.epochs * pairs / (1 - options.general) * second * _LEARNT_PER_ENCODED,
+        learning_s=slow * learnt * second * _LEARNT_PER_ENCODED,
         after_s=_EXPORT_S * base.cost + proved + _guarded_s(asked, guards, slow * a_character),
         budget_s=options.budget_s,
         disk_bytes=_VECTOR_BYTES * len(texts) + 8 * _WEIGHT_BYTES + 3 * sum(map(len, texts)),

@@ -65,7 +65,8 @@ def fit_interaction(
     measure = _Measure(tokenizer_file(base), validation)
     run.fit_words([SNOWBALL.get(code, "") for code in base.languages] if base.ranks else ())
     before = measure(model)
-    loop = _Loop(run, measure, out, started + budget_s, progress)
+    passes = settings.passes(len(groups), base.ranks)
+    loop = _Loop(run, measure, out, started + budget_s, progress, passes)
     loop.resume_or_plan(before)
     loop.run_all()
     return loop.finish(base, time.monotonic() - started)
@@ -111,6 +112,7 @@ class _Loop:
     out: Path
     deadline: float
     progress: Progress
+    passes: float
     facts: dict[str, Any] = field(default_factory=dict)
     optimiser: torch.optim.Optimizer = field(init=False)
 
@@ -135,9 +137,9 @@ class _Loop:
             self.progress(f"goes on after step {found['step']} of {found['planned']}")
             return
         seconds = self._time_a_step()
-        wanted = max(1, math.ceil(self.run.settings.epochs * self._pass))
+        wanted = max(1, math.ceil(self.passes * self._pass))
         # Each evaluation costs about what the first one did, and so does each mix at the end.
-        checks = math.ceil(self.run.settings.epochs * self.run.settings.evaluations) + len(self.run.settings.mixes)
+        checks = math.ceil(self.passes * self.run.settings.evaluations) + len(self.run.settings.mixes)
         room = self.deadline - time.monotonic() - checks * self.measure.seconds
         planned = max(1, min(wanted, int(room / seconds)))
         self.progress(
@@ -162,7 +164,7 @@ class _Loop:
     def run_all(self) -> None:
         """Do the steps that are left."""
         facts = self.facts
-        every = max(1, round(self._pass / self.run.settings.evaluations))
+        every = max(1, math.ceil(self._pass / self.run.settings.evaluations))
         while facts["step"] < facts["planned"] and not facts["stopped"]:
             started = time.monotonic()
             self._one(facts["step"])

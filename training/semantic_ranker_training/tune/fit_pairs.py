@@ -52,7 +52,8 @@ def fit_pairs(
     before, seconds = _before(base, rows, validation, config)
     room = max(_LEAST_QUERIES, int(_FOR_LEARNING * budget_s / seconds))
     kept = rows[:room] if len(rows) > room else rows
-    epochs = max(1, min(int(settings.epochs), room // max(1, len(kept))))
+    wanted = max(1, int(settings.passes(len(groups), base.ranks)))
+    epochs = max(1, min(wanted, room // max(1, len(kept))))
     progress(f"{epochs} passes over {len(kept)} of {len(rows)} queries, {seconds:.2f} s each")
     trainer = CrossEncoderTrainer(str(base.folder), config=config, num_epochs=epochs)
     result = trainer.train(kept, validation, output_dir=out / f"run-{len(kept)}-{epochs}")
@@ -65,9 +66,9 @@ def fit_pairs(
         before=before if base.ranks else None,
         after=max(scores, default=0.0),
         steps=len(kept) * epochs // config.batch_size,
-        planned=len(rows) * int(settings.epochs) // config.batch_size,
+        planned=len(rows) * wanted // config.batch_size,
         seconds=time.monotonic() - started,
-        stopped="done" if len(kept) == len(rows) and epochs == int(settings.epochs) else "budget",
+        stopped="done" if len(kept) == len(rows) and epochs == wanted else "budget",
         history=tuple({"step": float(place), METRIC: value} for place, value in enumerate(scores)),
         groups=len(groups),
     )

@@ -188,21 +188,28 @@ def _cost(page: Page, proof: Proof, content: Mapping[str, Any], base: str) -> No
 
 
 def _learning(page: Page, content: Mapping[str, Any]) -> None:
-    history = content["fit"]["history"]
     page.section("Learning")
-    pairs = content["pairs"]
+    fit, pairs = content["fit"], content["pairs"]
     page.table(
         ["pairs of", "made", "learnt from"],
         [[kind, count, pairs["learnt"].get(kind, 0)] for kind, count in pairs["made"].items()],
         "Left out: " + (", ".join(f"{count} {why}" for why, count in pairs["left_out"].items()) or "none") + ".",
     )
-    if len(history) > 1:
-        curve = ([float(of["step"]) for of in history], [of["nDCG@10"] for of in history])
+    start = [] if fit["before"] is None else [(0.0, fit["before"])]
+    points = [*start, *((float(of["step"]), of["nDCG@10"]) for of in fit["history"])]
+    ended = (
+        f"Ended after {fit['steps']} steps: {fit['stopped']}. Taken is {fit['mix']:.0%} of the way from the base's "
+        f"weights to the new ones: nDCG@10 {fit['after']:.3f} on the validation questions."
+    )
+    if len(points) > 1:
+        curve = ([step for step, _ in points], [value for _, value in points])
         page.plot(
             plots.lines({"validation": curve}, xlabel="step", ylabel="nDCG@10"),
-            f"Ended after {content['fit']['steps']} steps: {content['fit']['stopped']}.",
+            ended,
             "nDCG@10 of the validation questions by step.",
         )
+    else:
+        page.text(ended)
 
 
 def _method(page: Page, proof: Proof, content: Mapping[str, Any]) -> None:
