@@ -30,10 +30,11 @@ def tuned() -> str:
 def _folder(name: str, run: dict[str, Any]) -> list[str]:
     held, fit = run["held_out"], run["fit"]
     base = "" if run["base"] == "bundled reranker" else f"tuned from {run['base']}, "
+    cut = f" ({fit['steps']} of {fit['planned']} steps, what the budget left)" if fit["stopped"] == "budget" else ""
     lines = [
         f"**{name}**: {run['documents']['read']} documents, {held['passages']:,} passages, {held['queries']} held-out "
         f"headings, titles and questions (a proxy); {base}learnt from {sum(run['pairs']['learnt'].values()):,} pairs in "
-        f"{fit['seconds'] / 60:.0f} minutes, {run['seconds'] / 60:.0f} in all.",
+        f"{fit['seconds'] / 60:.0f} minutes{cut}, {run['seconds'] / 60:.0f} in all.",
         "",
         f"| | {' | '.join(METRICS)} |",
         "|---" * (len(METRICS) + 1) + "|",

@@ -313,8 +313,10 @@ def test_guard_collections_of_a_tuned_model_are_told_one_by_one(
     guard = next(iter(run["guards"].values()))
     run["guards"] = {"one": {**guard, "difference": -0.0123, "low": -0.02, "high": 0.01, "queries": 7}, "two": guard}
     run["base"] = "some-base"
+    run["fit"] |= {"stopped": "budget", "steps": 7, "planned": 90, "seconds": 120.0}
     (results / "tune.json").write_text(json.dumps(found))
     text = module("tune_tables").tuned()
+    assert "in 2 minutes (7 of 90 steps, what the budget left), " in text
     assert f"tuned from some-base, learnt from {run['fit']['groups']:,} pairs" in text
     assert "one -0.012 [-0.020, +0.010] (7 queries), two" in text
 

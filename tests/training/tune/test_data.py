@@ -13,11 +13,12 @@ from semantic_ranker_training.tune.base import Base, find_base
 from semantic_ranker_training.tune.data import kinds, prepare
 from semantic_ranker_training.tune.embedder import KeptEmbedder
 from semantic_ranker_training.tune.estimate import estimate, guard_queries
-from semantic_ranker_training.tune.fit import FitSettings
+from semantic_ranker_training.tune.fit import FitReport, FitSettings
 from semantic_ranker_training.tune.library import read_library
 from semantic_ranker_training.tune.mining import learning_pairs, mined
 from semantic_ranker_training.tune.options import TuneOptions
 from semantic_ranker_training.tune.passages import NATURAL
+from semantic_ranker_training.tune.publish import limits_of
 
 
 def data_of(docs, tmp_path, **changes):
@@ -187,3 +188,16 @@ def test_many_questions_are_sampled_and_the_sample_stays(folder, tmp_path, docum
     after, _ = data_of(folder, tmp_path, most_tested=10)
     assert len(before.tested) == len(after.tested) == 10
     assert len({of.text for of in before.tested} & {of.text for of in after.tested}) >= 7
+
+
+def test_a_reader_is_told_that_the_budget_cut_learning_short(folder, tmp_path):
+    data, _ = data_of(folder, tmp_path)
+    whole = FitReport(
+        folder=tmp_path, before=0.1, after=0.2, taken=7, steps=90, planned=90, seconds=9.0, stopped="done", mix=1.0,
+        history=(), groups=90,
+    )  # fmt: skip
+    short = replace(whole, steps=7, stopped="budget")
+    told = set(limits_of(find_base(None), data, short)) - set(limits_of(find_base(None), data, whole))
+    assert told == {
+        "the budget had room for 7 of the 90 steps of learning that were wanted: more time (--budget) may gain more"
+    }

@@ -62,7 +62,8 @@ def _check_model(folder, result):
     assert next(iter(content["guards"].values()))["queries"] == 24
     page = (folder / "tune.html").read_text()
     assert content["verdict"]["words"].split(":")[0] in page
-    assert f"Ended after {content['fit']['steps']} steps: done. Taken is 100% of the way" in page
+    steps = content["fit"]["planned"]
+    assert f"Ended after {steps} of {steps} steps: done. Taken is 100% of the way" in page
     assert "of the validation questions by step" in page
     assert not re.search(r"(src|href)=.https?://", page)
     card = (folder / "README.md").read_text()

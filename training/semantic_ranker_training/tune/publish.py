@@ -92,16 +92,21 @@ class Made:
             "fit": self.report.to_dict(),
             "export": dict(self.export),
             "gains": dict(self.gains),
-            "notes": [*data.notes, *self.given.notes, *limits_of(self.base, data)],
+            "notes": [*data.notes, *self.given.notes, *limits_of(self.base, data, self.report)],
             "stages": dict(self.stages),
             "seconds": round(self.seconds, 1),
             **self.proof.to_dict(),
         }
 
 
-def limits_of(base: Base, data: Data) -> list[str]:
+def limits_of(base: Base, data: Data, report: FitReport) -> list[str]:
     """Return what is known to limit a tuned model."""
     found = ["tuned on one folder of documents: nothing is said of others"]
+    if report.stopped == "budget":
+        found.append(
+            f"the budget had room for {report.steps} of the {report.planned} steps of learning that were wanted: more "
+            "time (--budget) may gain more"
+        )
     if base.name == "bundled reranker" and data.language.code != "en":
         found.append(
             f"the base reads English; the documents are in {data.language.code!r}: its encoder was not made for them, "

@@ -198,8 +198,8 @@ def _learning(page: Page, content: Mapping[str, Any]) -> None:
     start = [] if fit["before"] is None else [(0.0, fit["before"])]
     points = [*start, *((float(of["step"]), of["nDCG@10"]) for of in fit["history"])]
     ended = (
-        f"Ended after {fit['steps']} steps: {fit['stopped']}. Taken is {fit['mix']:.0%} of the way from the base's "
-        f"weights to the new ones: nDCG@10 {fit['after']:.3f} on the validation questions."
+        f"Ended after {fit['steps']} of {fit['planned']} steps: {fit['stopped']}. Taken is {fit['mix']:.0%} of the way "
+        f"from the base's weights to the new ones: nDCG@10 {fit['after']:.3f} on the validation questions."
     )
     if len(points) > 1:
         curve = ([step for step, _ in points], [value for _, value in points])

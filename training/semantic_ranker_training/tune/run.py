@@ -262,7 +262,7 @@ class _Tuning:
             scale, bias = finish.calibration(report.folder, base.becomes, validation)
             facts = {"tuned_from": base.name, "fit": report.to_dict(), "settings": self.settings.to_dict()}
             metadata = finish.described(
-                self.options.out.name, base, data.language.code, counts, limits_of(base, data), facts
+                self.options.out.name, base, data.language.code, counts, limits_of(base, data, report), facts
             )
             metadata = replace(metadata, scale=scale, bias=bias)
             made = finish.export(
