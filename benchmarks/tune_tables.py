@@ -84,6 +84,7 @@ def ablations() -> str:
         return [
             name,
             fit.get("groups", "-"),
+            format(fit["mix"], ".0%") if "mix" in fit else "-",
             _cell(figure),
             *told,
         ]
@@ -91,6 +92,7 @@ def ablations() -> str:
     head = (
         "learnt",
         "queries learnt from",
+        "of the way",
         "nDCG@10",
         "against the bundled reranker, points",
         "against the default, points",
@@ -98,6 +100,7 @@ def ablations() -> str:
     body = rows(head, (line(name, part) for name, part in found["rows"].items()))
     return (
         f"{body}\n\n{found['queries']} held-out headings, titles and links of {found['folder']}, a proxy; one seed, "
-        f"{found['passes']:g} pass where nothing else is said, weights in float32; 95 % intervals over queries. "
+        f"{found['passes']:g} pass where nothing else is said, weights in float32; of the way: what share of the step from the base's weights to "
+        f"the new ones was taken, chosen on the watched questions; 95 % intervals over queries. "
         f"torch {found['versions']['torch']}, `{found['command']}`"
     )

@@ -348,6 +348,7 @@ def test_ingredients_are_told_against_the_bundled_reranker_and_the_default(
         for against in row["against"].values():
             assert f"{100 * against['difference']:+.1f} [" in line
         if name not in ("RRF", "bundled reranker"):
+            assert f"| {row['fit']['mix']:.0%} |" in line
             gain = row["against"]["bundled reranker"]["difference"]
             assert gain == pytest.approx(row["nDCG@10"]["mean"] - bundled, abs=1e-6)
     assert f"{found['queries']} held-out" in text
