@@ -30,6 +30,7 @@ from semantic_ranker.embedder import Embedder
 from semantic_ranker.evaluation import compare, evaluate, interval
 from semantic_ranker.evaluation.exact_search import ExactSearch
 from semantic_ranker.fusion import fuse_rrf
+from semantic_ranker.sources import drawn_run
 
 ROOT = Path(__file__).resolve().parent.parent
 METRICS = ("nDCG@10", "RR@10", "Recall@5")
@@ -106,15 +107,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     judged = qrels(questions, chunks)
     queries = {question.id: question.text for question in questions}
     passages = {chunk.id: chunk.titled_text for chunk in chunks}
+    sources = {chunk.id: chunk.source for chunk in chunks}
     runs: dict[str, Run] = {"BM25": bm25(queries, passages), "bi-encoder": dense(queries, passages, options.threads)}
     runs["RRF"] = fuse_rrf([runs["BM25"], runs["bi-encoder"]])
     models = {}
     for name, folder in {"reranker": None, **{Path(folder).name: folder for folder in options.model}}.items():
         # Every question meets every passage: each passage is encoded once.
         with CrossEncoder(folder, threads=options.threads, cache_bytes=STATES) as encoder:
-            runs[name] = reranked(queries, passages, encoder)
-            runs[f"RRF, then {name}"] = narrowed(runs[name], best(runs["RRF"], RERANKED))
-            models[name] = {"name": encoder.model_name, "precision": encoder.precision, "print": encoder.fingerprint}
+            own, weight = reranked(queries, passages, encoder), encoder.source_weight
+            if weight:
+                runs[f"{name}, by passage"] = own
+            runs[name] = drawn_run(own, sources, weight)
+            runs[f"RRF, then {name}"] = drawn_run(narrowed(own, best(runs["RRF"], RERANKED)), sources, weight)
+            models[name] = {
+                "name": encoder.model_name, "precision": encoder.precision, "print": encoder.fingerprint,
+                "source_weight": weight,
+            }  # fmt: skip
     result = {
         "what": f"questions of a person's kind on the 18F handbook, judged by one judge; all {len(chunks)} passages are "
         f"searched, 'RRF, then X' reranks RRF's best {RERANKED}; 95 % bootstrap intervals over questions",

@@ -19,6 +19,7 @@ from pareto import pareto
 from pareto import plot as plot_pareto
 from pipeline_tables import others, stages, types
 from reliability_tables import reliability
+from source_tables import sources
 from speed_tables import aims, cascade, concurrency, latency, profile, speed
 from table_parts import RESULTS, change, read, rows
 from tune_tables import ablations, tuned
@@ -223,7 +224,7 @@ BLOCKS: dict[str, dict[str, Callable[[], str]]] = {
     "training/README.md": {"campaign": campaign, "layers": layers},
     "docs/costs.md": {"costs": costs},
     "docs/cuda-memory.md": {"memory": memory},
-    "docs/rag.md": {"stages": stages, "types": types, "pipelines": others},
+    "docs/rag.md": {"stages": stages, "types": types, "pipelines": others, "sources": sources},
     "docs/tune.md": {"tuned": tuned, "ablations": ablations},
     "docs/speed.md": {
         "cascade": cascade,

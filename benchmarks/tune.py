@@ -71,8 +71,8 @@ def questions(data: Path, runs: Path, threads: int) -> dict[str, Any]:
 
 def row(found: dict[str, Any], out: Path) -> dict[str, Any]:
     """Return what is kept of a run, without the path of its folder."""
-    kept = ("held_out", "guards", "latency_ms_20_passages", "verdict", "dense", "candidates", "fusion_weight", "documents",
-            "split", "pairs", "fit", "export", "notes", "seconds")  # fmt: skip
+    kept = ("held_out", "guards", "latency_ms_20_passages", "verdict", "dense", "candidates", "fusion_weight",
+            "source_weight", "source_fit", "documents", "split", "pairs", "fit", "export", "notes", "seconds")  # fmt: skip
     text = json.dumps({key: found[key] for key in kept})
     content: dict[str, Any] = json.loads(text.replace(str(out), "./my-reranker"))
     return content

@@ -62,6 +62,7 @@ class ModelSettings(Serializable):
         self,
         other_languages: Literal["keep_order", "score"] = "keep_order",
         mode: Literal["full", "cascade"] = "full",
+        source_weight: float | None = None,
     ) -> CrossEncoder:
         """Return the open scorer for the present settings."""
         encoder = shared_cross_encoder(
@@ -72,6 +73,7 @@ class ModelSettings(Serializable):
             other_languages=other_languages,
             states=self.states,
             mode=mode,
+            source_weight=source_weight,
             score_cache=cache_settings(self.score_cache_bytes, self.score_cache_url, "fp32"),
         )
         self._hold = EncoderHold(encoder)

@@ -56,6 +56,11 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
     """`cascade` lets the model score only those texts that can still enter the first `top_n`."""
     on_error: Literal["raise", "passthrough"] = "raise"
     """When scoring fails: raise, or return the first `top_n` documents as they came, marked in the metadata."""
+    source_weight: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """Share of the best passage of the same source in a passage's score; None is what the model was fitted with
+    (`semantic-ranker tune`), 0 for the bundled ones."""
+    source_key: str = "source"
+    """Metadata key that names a passage's source; loaders of LangChain write the file's path or URL there."""
 
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None, *, top_n: int | None = -1
@@ -118,8 +123,8 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
             InvalidInputError: `top_n` is neither -1, None nor positive, or an entry has no text.
             SemanticRankerError: Scoring failed; here it always raises, whatever `on_error` says.
         """
-        texts = [self._text(_as_document(entry, index)) for index, entry in enumerate(documents)]
-        ranked = self._ranked(texts, query, self._limit(top_n))
+        given = [_as_document(entry, index) for index, entry in enumerate(documents)]
+        ranked = self._ranked(given, query, self._limit(top_n))
         return [
             {"index": hit.index, "relevance_score": hit.relevance_score}
             | ({DEGRADED_KEY: hit.degraded} if hit.degraded else {})
@@ -146,14 +151,18 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
             return self.top_n
         return None if top_n is None else checked_count("top_n", top_n)
 
-    def _ranked(self, texts: list[str], query: str, top_n: int | None) -> list[RankedText]:
-        ranked = self._encoder(self.other_languages, self.mode).rank(query, texts, top_n) if texts else []
+    def _ranked(self, documents: Sequence[Document], query: str, top_n: int | None) -> list[RankedText]:
+        if not documents:
+            return []
+        texts = [self._text(document) for document in documents]
+        encoder = self._encoder(self.other_languages, self.mode, self.source_weight)
+        ranked = encoder.rank(query, texts, top_n, sources=[self._source(document) for document in documents])
         least = self.score_threshold
         return ranked if least is None else [hit for hit in ranked if hit.degraded or hit.relevance_score >= least]
 
     def _reranked(self, documents: Sequence[Document], query: str, top_n: int | None) -> list[Document]:
         try:
-            ranked = self._ranked([self._text(document) for document in documents], query, top_n)
+            ranked = self._ranked(documents, query, top_n)
         except Exception as error:
             if self.on_error == "raise":
                 raise
@@ -164,6 +173,10 @@ class SemanticRerank(ModelSettings, BaseDocumentCompressor):
     def _notes(self, hit: RankedText) -> dict[str, Any]:
         score = {self.score_key: hit.relevance_score}
         return {**score, DEGRADED_KEY: hit.degraded} if hit.degraded else score
+
+    def _source(self, document: Document) -> str | None:
+        value = document.metadata.get(self.source_key)
+        return None if value is None or value == "" else str(value)
 
     def _text(self, document: Document) -> str:
         values = (document.metadata.get(field) for field in self.metadata_fields)

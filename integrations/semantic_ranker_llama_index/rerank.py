@@ -98,6 +98,15 @@ class SemanticRerank(BaseNodePostprocessor):
         default="raise",
         description="When scoring fails: raise, or return the first top_n nodes as they came, marked in the metadata.",
     )
+    source_weight: Annotated[float, Field(ge=0.0, le=1.0)] | None = Field(
+        default=None,
+        description="Share of the best node of the same source in a node's score; None is what the model was fitted "
+        "with (semantic-ranker tune), 0 for the bundled ones.",
+    )
+    source_key: str | None = Field(
+        default=None,
+        description="Metadata key that names a node's source; None is its file_path, else the document it is from.",
+    )
 
     _hold: EncoderHold = PrivateAttr(default_factory=EncoderHold)
 
@@ -143,6 +152,7 @@ class SemanticRerank(BaseNodePostprocessor):
             other_languages=self.other_languages,
             states=self.states,
             mode=self.mode,
+            source_weight=self.source_weight,
             score_cache=cache_settings(self.score_cache_bytes, self.score_cache_url, "fp32"),
         )
         self._hold = EncoderHold(encoder)
@@ -150,7 +160,8 @@ class SemanticRerank(BaseNodePostprocessor):
 
     def _ranked(self, nodes: list[NodeWithScore], query: str) -> list[RankedText]:
         texts = [_text(hit.node, self.metadata_mode, index) for index, hit in enumerate(nodes)]
-        ranked = self._encoder().rank(query, texts, self.top_n) if texts else []
+        sources = [_source(hit.node, self.source_key) for hit in nodes]
+        ranked = self._encoder().rank(query, texts, self.top_n, sources=sources) if texts else []
         least = self.score_threshold
         return ranked if least is None else [hit for hit in ranked if hit.degraded or hit.relevance_score >= least]
 
@@ -187,6 +198,14 @@ def _text(node: BaseNode, mode: MetadataMode, index: int) -> str:
             index=index,
         )
     return text
+
+
+def _source(node: BaseNode, key: str | None) -> str | None:
+    """Return the name of a node's source, None where it has none."""
+    value = node.metadata.get(key or "file_path")
+    if value is None and key is None and (document := node.source_node) is not None:
+        value = document.node_id
+    return None if value is None or value == "" else str(value)
 
 
 def _holds_media(node: BaseNode) -> bool:

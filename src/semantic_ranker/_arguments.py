@@ -48,6 +48,7 @@ class Options:
     states: str | None = None
     mode: Literal["full", "cascade"] = "full"
     device: Literal["cpu", "cuda"] = "cpu"
+    source_weight: float | None = None
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -61,6 +62,7 @@ class Options:
         size = self.cache_bytes
         if isinstance(size, bool) or not isinstance(size, int) or size < 0:
             raise InvalidInputError(f"Expected cache_bytes to be an int of 0 or more, got {size!r}.")
+        check_source_weight(self.source_weight)
         self._check_torch()
 
     @property
@@ -85,6 +87,19 @@ class Options:
         """Return the options that differ from their defaults."""
         defaults = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in asdict(self).items() if value != defaults[name]}
+
+
+def check_source_weight(weight: object) -> float | None:
+    """Return a caller's ``source_weight``.
+
+    Raises:
+        InvalidInputError: It is neither None nor a number from 0 to 1.
+    """
+    if weight is None:
+        return None
+    if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0.0 <= weight <= 1.0:
+        raise InvalidInputError(f"Expected source_weight to be None or a number from 0 to 1, got {weight!r}.")
+    return float(weight)
 
 
 def folder_of(states: object) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from semantic_ranker.ranking import RankedText, order
+from semantic_ranker.sources import drawn_to_sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -19,7 +20,12 @@ Relevance = Callable[["ArrayLike"], "NDArray[np.float64]"]
 
 
 def ranked(
-    texts: Sequence[str], kept: Sequence[tuple[int, Scored]], relevance: Relevance, top_k: int | None
+    texts: Sequence[str],
+    kept: Sequence[tuple[int, Scored]],
+    relevance: Relevance,
+    top_k: int | None,
+    sources: Sequence[Hashable] | None = None,
+    source_weight: float = 0.0,
 ) -> list[RankedText]:
     """Return scored texts, best first; ties keep their input order.
 
@@ -28,10 +34,14 @@ def ranked(
         kept: Positions and scores of those that were scored, in input order.
         relevance: See `CrossEncoder.relevance`.
         top_k: How many to keep; None keeps all.
+        sources: The document of each of the caller's texts, or None.
+        source_weight: See `drawn_to_sources`.
     """
     if not kept:
         return []
     logits = np.asarray([item.logit for _, item in kept], dtype=np.float32)
+    if sources is not None and source_weight:
+        logits = drawn_to_sources(logits, [sources[index] for index, _ in kept], source_weight)
     values = relevance(logits)
     return [
         RankedText(

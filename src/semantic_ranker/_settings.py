@@ -31,6 +31,7 @@ class ModelSettings:
         scale: Calibration: ``relevance = sigmoid(scale * logit + bias)``; above 0, so that relevance keeps the order.
         bias: See ``scale``.
         languages: ISO 639-1 codes that the model was made for; empty when unknown.
+        source_weight: Share of the best passage of the same source in a passage's score, 0 to 1.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelSettings:
     scale: float = 1.0
     bias: float = 0.0
     languages: tuple[str, ...] = ()
+    source_weight: float = 0.0
 
     @classmethod
     def of_manifest(cls, manifest: dict[str, Any], config: dict[str, Any], *, default_name: str) -> Self:
@@ -52,9 +54,12 @@ class ModelSettings:
         """
         _check_kind(manifest)
         calibration = _part(manifest, "calibration", dict, {})
-        scale = _number(calibration, "scale", 1.0)
+        scale = _number(calibration, "scale", 1.0, "calibration.scale")
         if scale <= 0:
             raise ModelLoadError(f"Expected calibration.scale above 0 in {MANIFEST}, got {scale!r}.")
+        share = _number(manifest, "source_weight", 0.0, "source_weight")
+        if not 0.0 <= share <= 1.0:
+            raise ModelLoadError(f"Expected source_weight from 0 to 1 in {MANIFEST}, got {share!r}.")
         max_length = _count(manifest, "max_length", _USUAL_LENGTH, _LEAST_LENGTH)
         return cls(
             name=_part(manifest, "name", str, default_name),
@@ -64,8 +69,9 @@ class ModelSettings:
             max_query_tokens=_count(manifest, "max_query_tokens", max_length // 2, 1),
             activation=_choice(manifest, "activation", ("sigmoid", "identity")),
             scale=scale,
-            bias=_number(calibration, "bias", 0.0),
+            bias=_number(calibration, "bias", 0.0, "calibration.bias"),
             languages=tuple(str(code) for code in _part(manifest, "languages", list, [])),
+            source_weight=share,
         )
 
     @classmethod
@@ -187,8 +193,8 @@ def _count(values: dict[str, Any], key: str, default: int, least: int) -> int:
     return value
 
 
-def _number(values: dict[str, Any], key: str, default: float) -> float:
+def _number(values: dict[str, Any], key: str, default: float, shown: str) -> float:
     value = values.get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ModelLoadError(f"Expected calibration.{key} in {MANIFEST} to be a finite number, got {value!r}.")
+        raise ModelLoadError(f"Expected {shown} in {MANIFEST} to be a finite number, got {value!r}.")
     return float(value)

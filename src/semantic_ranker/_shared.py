@@ -48,6 +48,7 @@ def shared_cross_encoder(
     states: str | None = None,
     mode: Literal["full", "cascade"] = "full",
     score_cache: CacheSettings | None = None,
+    source_weight: float | None = None,
 ) -> CrossEncoder:
     """Return the process's open scorer for a model, opening it at the first call.
 
@@ -62,6 +63,7 @@ def shared_cross_encoder(
         states: As in `CrossEncoder`.
         mode: As in `CrossEncoder`.
         score_cache: Where scores of pairs are kept; scorers with the same settings share one cache. None keeps none.
+        source_weight: As in `CrossEncoder`.
 
     Returns:
         A thread-safe scorer. It is freed when no adapter holds it and another model was opened.
@@ -74,7 +76,8 @@ def shared_cross_encoder(
     from semantic_ranker._shared_cache import shared_cache
     from semantic_ranker.cross_encoder import CrossEncoder
 
-    key = (model, _last_written(model), precision, max_length, long_text, other_languages, states, mode, score_cache)
+    settings = (precision, max_length, long_text, other_languages, states, mode, score_cache, source_weight)
+    key = (model, _last_written(model), *settings)
     with _lock:
         encoder = _open.get(key)
         if encoder is None:
@@ -87,6 +90,7 @@ def shared_cross_encoder(
                 states=states,
                 mode=mode,
                 score_cache=None if score_cache is None else shared_cache(score_cache),
+                source_weight=source_weight,
             )
             _open[key] = encoder
         if not _recent or _recent[0] is not encoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -17,6 +17,7 @@ from semantic_ranker._results import ranked, unranked
 from semantic_ranker.errors import InvalidInputError
 from semantic_ranker.languages import foreign_to
 from semantic_ranker.ranking import RankedText, check_finite, check_top_k
+from semantic_ranker.sources import check_sources
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,9 @@ class CrossEncoder:
             ``codec="fp32"``; None keeps none.
         device: ``cuda`` runs safetensors with torch on a GPU, in padded batches of 16,384 tokens (see
             ``token_budget``), in fp16 where ``precision`` is ``auto``, or in fp32 or bf16.
+        source_weight: Share of the best passage of the same document in a passage's score, 0 to 1, where `rank` is
+            told the ``sources``: a passage that does not say what it is about is known by its neighbours. None is
+            what the model was fitted with, 0 for the bundled ones (see `fit_source_weight`).
 
     Raises:
         InvalidInputError: An option is not one of these.
@@ -89,6 +93,7 @@ class CrossEncoder:
         mode: Literal["full", "cascade"] = "full",
         score_cache: PairCache | None = None,
         device: Literal["cpu", "cuda"] = "cpu",
+        source_weight: float | None = None,
     ) -> None:
         self._options = Options(
             model=path_of(model),
@@ -105,6 +110,7 @@ class CrossEncoder:
             states=folder_of(states),
             mode=mode,
             device=device,
+            source_weight=source_weight,
         )
         self._score_cache = None if score_cache is None else _checked_cache(score_cache)
         self._engine: Scorer | None = None
@@ -178,32 +184,48 @@ class CrossEncoder:
             logits[rows] = _logits(group)
         return logits if self.activation == "identity" else self.relevance(logits).astype(np.float32)
 
-    def rank(self, query: str, documents: Sequence[str], top_k: int | None = None) -> list[RankedText]:
+    def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        top_k: int | None = None,
+        *,
+        sources: Sequence[Hashable] | None = None,
+    ) -> list[RankedText]:
         """Return the texts, best first; ties keep their input order.
 
         Args:
             query: The question.
             documents: The candidates; none at all gives [] without opening the model.
             top_k: How many to keep; None keeps all, more than there are keeps all.
+            sources: The document that each text is a passage of, such as its path, None for one without. With a
+                ``source_weight`` a text's score is then drawn towards that of the best text of its document; the
+                first place stays what it is.
 
         Returns:
             The kept texts. Under ``on_error="skip"``, texts that are not strings are left out. In another language
             (see ``other_languages``) they keep their order, each with the reason in ``degraded``.
 
         Raises:
-            InvalidInputError: ``top_k`` is 0, negative or no int; the query or a text is not a string.
+            InvalidInputError: ``top_k`` is 0, negative or no int; the query or a text is not a string; there are not
+                as many sources as texts, or one is not hashable.
             NonFiniteScoreError: The model gave NaN or infinity.
             ModelLoadError: The model cannot be opened.
         """
         top_k = check_top_k(top_k)
         check_query(query)
         texts = items_of("documents", documents)
+        if sources is not None:
+            check_sources(sources, len(texts))
         if (language := self._foreign(query, texts)) is not None:
             return self._as_they_came(texts, top_k, f"language {language}")
-        scored = self._cascade(query, texts, top_k) if self._options.mode == "cascade" and top_k else None
+        weight = self.source_weight if sources is not None and texts else 0.0
+        # A cascade leaves out what its own score keeps from the top; its document's might not.
+        quick = self._options.mode == "cascade" and not weight
+        scored = self._cascade(query, texts, top_k) if quick and top_k else None
         found = enumerate(self._score([query], [texts])[0]) if scored is None else scored
         kept = [(index, item) for index, item in found if item is not None]
-        return ranked(texts, kept, self.relevance, top_k)
+        return ranked(texts, kept, self.relevance, top_k, sources, weight)
 
     def _cascade(self, query: str, texts: list[str], top_k: int) -> list[tuple[int, Scored | None]] | None:
         """Return what the model says of the texts that can enter the top, in input order; None to score all."""
@@ -359,6 +381,12 @@ class CrossEncoder:
     def languages(self) -> tuple[str, ...]:
         """Languages that the model was made for (ISO 639-1), empty when unknown."""
         return self._open().settings.languages
+
+    @property
+    def source_weight(self) -> float:
+        """Share of the best passage of the same document in a passage's score, where `rank` is told the sources."""
+        share = self._options.source_weight
+        return self._open().settings.source_weight if share is None else float(share)
 
     @property
     def activation(self) -> Literal["identity", "sigmoid"]:

@@ -78,24 +78,18 @@ def fit_fusion_weight(
         EvaluationError: There are fewer than 10 judged queries, or the metric is unknown.
         InvalidInputError: A weight is outside 0 to 1, there is none, or ``folds`` is below 2.
     """
-    tried = sorted(set(weights))
-    if not tried or not all(0.0 <= weight <= 1.0 for weight in tried):
-        raise InvalidInputError(f"Expected weights between 0 and 1, got {list(weights)}.")
+    tried = check_weights(weights)
     if folds < 2:
         raise InvalidInputError(f"Expected 2 folds or more, got {folds}.")
     name = canonical_metric(metric)
     found = [_per_query(reranked, first_stage, qrels, name, weight) for weight in tried]
     queries = sorted(found[0])
-    if len(queries) < _FEWEST_QUERIES:
-        raise EvaluationError(
-            f"Expected at least {_FEWEST_QUERIES} judged queries to fit a fusion weight, got {len(queries)}: judge "
-            "more, or fuse by ranks (`fuse_rrf`)."
-        )
+    check_queries(queries, "a fusion weight", "fuse by ranks (`fuse_rrf`)")
     table = np.array([[values[query] for query in queries] for values in found])
     fold = np.random.default_rng(seed).permutation(len(queries)) % folds
-    chosen = np.array([_best(table[:, fold != group]) if (fold == group).any() else 0 for group in range(folds)])
+    chosen = np.array([best_row(table[:, fold != group]) if (fold == group).any() else 0 for group in range(folds)])
     held_out = table[chosen[fold], np.arange(len(queries))]
-    best = _best(table)
+    best = best_row(table)
     return FusionWeight(
         weight=tried[best],
         metric=name,
@@ -111,7 +105,32 @@ def _per_query(reranked: Run, first_stage: Run, qrels: Qrels, metric: str, weigh
     return evaluate(fused, qrels, [metric]).per_query[metric]
 
 
-def _best(table: np.ndarray[Any, Any]) -> int:
+def check_weights(weights: Sequence[float]) -> list[float]:
+    """Return the weights, each once, ascending.
+
+    Raises:
+        InvalidInputError: One is outside 0 to 1, or there is none.
+    """
+    tried = sorted(set(weights))
+    if not tried or not all(0.0 <= weight <= 1.0 for weight in tried):
+        raise InvalidInputError(f"Expected weights between 0 and 1, got {list(weights)}.")
+    return tried
+
+
+def check_queries(queries: Sequence[str], fitted: str, instead: str) -> None:
+    """Refuse to fit on too few queries.
+
+    Raises:
+        EvaluationError: There are fewer than 10; it names what was to be fitted, and what to do instead.
+    """
+    if len(queries) < _FEWEST_QUERIES:
+        raise EvaluationError(
+            f"Expected at least {_FEWEST_QUERIES} judged queries to fit {fitted}, got {len(queries)}: judge more, or "
+            f"{instead}."
+        )
+
+
+def best_row(table: np.ndarray[Any, Any]) -> int:
     """Return the row whose mean, averaged with its neighbours', is highest; the later one of equals."""
     means = np.pad(table.mean(1), 1, mode="edge")
     smooth = (means[:-2] + means[1:-1] + means[2:]) / 3.0

@@ -60,6 +60,7 @@ class RAGPipeline:
         store: Where the vectors are; None is FAISS.
         fusion: See `TwoStageRetriever`.
         deadline_s: See `TwoStageRetriever`.
+        source_weight: See `TwoStageRetriever`.
         precompute: Keep the reranker's states of all passages beside the saved index, about 400 bytes a token, so that
             a query costs milliseconds. Needs a reranker that encodes passages alone, as the bundled one does.
 
@@ -86,6 +87,7 @@ class RAGPipeline:
         store: VectorStore | None = None,
         fusion: Fusion = "none",
         deadline_s: float | None = None,
+        source_weight: float | None = None,
         precompute: bool = False,
     ) -> None:
         index = PassageIndex(embedder_of(retriever_model), store=store, language=language)
@@ -97,6 +99,7 @@ class RAGPipeline:
             top_n=top_k_rerank,
             fusion=fusion,
             deadline_s=deadline_s,
+            source_weight=source_weight,
         )
         self._index = index
         self.precompute = precompute
@@ -297,6 +300,7 @@ class RAGPipeline:
             "top_k_rerank": self.retriever.top_n,
             "fusion": self.retriever.fusion,
             "deadline_s": self.retriever.deadline_s,
+            "source_weight": self.retriever.source_weight,
             "precompute": self.precompute,
         }
         write_atomically(Path(path) / SETTINGS, json.dumps(content, indent=1) + "\n")
@@ -354,6 +358,7 @@ class RAGPipeline:
             top_n=settings["top_k_rerank"],
             fusion=settings["fusion"],
             deadline_s=settings["deadline_s"],
+            source_weight=settings.get("source_weight"),
         )
         pipeline.precompute = precompute
         return pipeline

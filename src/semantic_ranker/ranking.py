@@ -20,8 +20,8 @@ class RankedText:
     Attributes:
         index: Position in the caller's list.
         text: The caller's text, unchanged.
-        logit: The model's raw score; texts are ranked by it.
-        relevance_score: Calibrated relevance in [0, 1], a plain float.
+        logit: The model's raw score of the text by itself; texts are ranked by it where no sources were given.
+        relevance_score: Calibrated relevance in [0, 1], a plain float; texts are ranked by what it was made of.
         truncated: Whether part of the text was too long to be read.
         span: Character range of ``text`` that the score stands for, or None where the tokenizer gives no offsets.
         degraded: None, or why nothing was scored: the text has its input place, and its scores say that place only.

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from semantic_ranker._arguments import check_source_weight
 from semantic_ranker.errors import InvalidInputError, ModelLoadError, ScoreCountError
 from semantic_ranker.fusion import fuse_rrf, fuse_weighted
 from semantic_ranker.indexes.filters import Where
 from semantic_ranker.indexes.passage import Candidates, Hit, Passage
 from semantic_ranker.ranking import check_finite
+from semantic_ranker.sources import drawn_to_sources
 
 if TYPE_CHECKING:
     from semantic_ranker.cross_encoder import CrossEncoder
@@ -145,6 +147,8 @@ class TwoStageRetriever:
             first stage, see `fit_fusion_weight`.
         deadline_s: Seconds from the question to the answer, after which the reranker is not waited for; None waits.
             The first stage is always waited for.
+        source_weight: Share of the best passage of the same ``source`` in a passage's score, 0 to 1; None is the
+            reranker's own.
 
     Raises:
         InvalidInputError: An argument is not one of these.
@@ -169,6 +173,7 @@ class TwoStageRetriever:
         top_n: int = 5,
         fusion: Fusion = "none",
         deadline_s: float | None = None,
+        source_weight: float | None = None,
     ) -> None:
         self.first_stage = first_stage
         self.reranker = reranker
@@ -176,6 +181,7 @@ class TwoStageRetriever:
         self.top_n = _count("top_n", top_n)
         self.fusion = _checked_fusion(fusion)
         self.deadline_s = _checked_deadline(deadline_s)
+        self.source_weight = check_source_weight(source_weight)
         self._late = threading.BoundedSemaphore(_MOST_LATE)
 
     def retrieve(
@@ -300,9 +306,14 @@ class TwoStageRetriever:
             latency_ms={f"first_stage.{name}": value for name, value in found.latency_ms.items()},
         )
 
-    def _final(self, hits: Sequence[Hit], logits: list[float]) -> tuple[list[float], list[float]]:
+    def _final(self, hits: Sequence[Hit], own: list[float]) -> tuple[list[float], list[float]]:
         """Return the scores to show and those to sort by: far out, logits that differ share one relevance."""
         assert self.reranker is not None
+        logits = own
+        weight = self.reranker.source_weight if self.source_weight is None else self.source_weight
+        if weight:
+            sources = [hit.passage.source or None for hit in hits]
+            logits = drawn_to_sources(np.asarray(own, dtype=np.float32), sources, weight).tolist()
         if self.fusion == "none":
             return self.reranker.relevance(np.asarray(logits)).tolist(), logits
         # Names that sort by place: equal scores keep the first stage's order.

@@ -68,6 +68,7 @@ class FakeCrossEncoder(CrossEncoder):
         score: Logit of a query and a text. Return NaN to see what your code does with a broken model.
         activation: As in `CrossEncoder`.
         on_error: As in `CrossEncoder`.
+        source_weight: As in `CrossEncoder`.
 
     Example:
         >>> encoder = FakeCrossEncoder(lambda query, text: -len(text))
@@ -83,8 +84,9 @@ class FakeCrossEncoder(CrossEncoder):
         *,
         activation: Literal["identity", "sigmoid"] | None = None,
         on_error: Literal["raise", "skip"] = "raise",
+        source_weight: float | None = None,
     ) -> None:
-        super().__init__(activation=activation, on_error=on_error)
+        super().__init__(activation=activation, on_error=on_error, source_weight=source_weight)
         self._scorer = _FakeScorer(score)
 
     @property

@@ -50,6 +50,16 @@ def test_the_same_command_twice_is_fine_and_may_ask_for_states(docs, tmp_path, c
     assert json.loads((tmp_path / "index" / "pipeline.json").read_text())["precompute"] is True
 
 
+def test_source_weight_is_kept_and_may_be_said_again(docs, tmp_path, capsys):
+    words, settings = ["index", str(docs), "--out", str(tmp_path / "index")], tmp_path / "index" / "pipeline.json"
+    for asked, kept in ((["--source-weight", "0.4"], 0.4), ([], 0.4), (["--source-weight", "0"], 0.0)):
+        assert main([*words, *asked]) == 0
+        assert json.loads(settings.read_text())["source_weight"] == kept
+    capsys.readouterr()
+    assert main([*words, "--source-weight", "2"]) == 2
+    assert "source_weight to be None or a number from 0 to 1, got 2.0" in capsys.readouterr().err
+
+
 def test_mistakes_are_one_line(docs, tmp_path, capsys):
     out = str(tmp_path / "index")
     assert main(["index", str(tmp_path / "none"), "--out", out]) == 2

@@ -140,6 +140,31 @@ def test_saved_and_loaded(pipeline, tmp_path):
         RAGPipeline.load(tmp_path / "none")
 
 
+def test_passages_are_known_by_their_document_and_a_saved_pipeline_goes_on_so(tmp_path):
+    texts = {"b.md": ["dogs sleep"], "a.md": ["dogs bark at night", "cats"]}
+    passages = [
+        Passage(id=f"{source} {place}", text=text, source=source)
+        for source, of in texts.items()
+        for place, text in enumerate(of)
+    ]
+    models = {"retriever_model": FakeEmbedder(), "reranker_model": FakeCrossEncoder()}
+    orders = {}
+    for weight in (None, 0.9):
+        pipeline = RAGPipeline(**models, source_weight=weight)
+        pipeline.index_documents(passages)
+        orders[weight] = [found["id"] for found in pipeline.retrieve_and_rerank("dogs bark at")]
+    assert orders == {None: ["a.md 0", "b.md 0", "a.md 1"], 0.9: ["a.md 0", "a.md 1", "b.md 0"]}
+    pipeline.save(tmp_path)
+    again = RAGPipeline.load(tmp_path, **models)
+    assert [found["id"] for found in again.retrieve_and_rerank("dogs bark at")] == orders[0.9]
+    # Written before there were source weights.
+    settings = json.loads((tmp_path / "pipeline.json").read_text())
+    del settings["source_weight"]
+    (tmp_path / "pipeline.json").write_text(json.dumps(settings))
+    older = RAGPipeline.load(tmp_path, **models)
+    assert [found["id"] for found in older.retrieve_and_rerank("dogs bark at")] == orders[None]
+
+
 def test_bundled_models_are_opened_by_name(tmp_path):
     pipeline = RAGPipeline(reranker_model=None)
     pipeline.index_documents(TEXTS)
@@ -248,6 +273,12 @@ def test_benchmark_has_percentiles_by_stage(pipeline):
 def test_bad_arguments_are_refused():
     with pytest.raises(InvalidInputError, match="put it in a list"):
         RAGPipeline(FakeEmbedder(), None).index_documents("one text")
-    for bad in ({"retriever_model": 3}, {"reranker_model": 3}, {"top_k_rerank": 0}, {"language": "klingon"}):
+    for bad in (
+        {"retriever_model": 3},
+        {"reranker_model": 3},
+        {"top_k_rerank": 0},
+        {"language": "klingon"},
+        {"source_weight": 2},
+    ):
         with pytest.raises(InvalidInputError):
             RAGPipeline(**bad)

@@ -57,6 +57,34 @@ def test_fusion_keeps_something_of_the_first_stage():
     assert ids(TwoStageRetriever(Fixed(), encoder, fusion=1.0).retrieve("x", top_n=1)) == ["p4"]
 
 
+def test_passages_are_known_by_their_source():
+    class Sourced(Fixed):
+        def search_many(self, queries, k, *, where=None):
+            sources = ["b.md", "a.md", "a.md", "", ""]
+            return [
+                Candidates(
+                    hits=tuple(
+                        Hit(Passage(id=hit.passage.id, text=hit.passage.text, source=source), hit.score)
+                        for hit, source in zip(found.hits, sources, strict=True)
+                    )
+                )
+                for found in super().search_many(queries, k)
+            ]
+
+    logits = dict(zip(TEXTS, [2.0, 1.0, 4.0, 1.5, -3.0], strict=True))
+
+    def retriever(weight, **options):
+        return TwoStageRetriever(
+            Sourced(), FakeCrossEncoder(lambda _, text: logits[text], source_weight=weight), **options
+        )
+
+    assert ids(retriever(None).retrieve("x")) == ["p2", "p0", "p3", "p1", "p4"]
+    found = retriever(0.5).retrieve("x")
+    assert ids(found) == ["p2", "p1", "p0", "p3", "p4"], "passages without a source keep their scores"
+    assert found[1].score == pytest.approx(1 / (1 + np.exp(-2.5)))
+    assert ids(retriever(0.5, fusion=1.0).retrieve("x", top_n=2)) == ["p2", "p1"]
+
+
 def test_many_queries_are_one_call_of_each_stage():
     first, encoder, calls = Fixed(), FakeCrossEncoder(), []
     score_many = encoder.score_many

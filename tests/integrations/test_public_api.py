@@ -59,6 +59,8 @@ FIELDS = {
         "other_languages": "keep_order",
         "mode": "full",
         "on_error": "raise",
+        "source_weight": None,
+        "source_key": "source",
     },
     langchain.SemanticCrossEncoder: MODEL_FIELDS,
     langchain.SemanticRerankRetriever: {
@@ -78,6 +80,8 @@ FIELDS = {
         "other_languages": "keep_order",
         "mode": "full",
         "on_error": "raise",
+        "source_weight": None,
+        "source_key": None,
     },
 }
 BASES = {

@@ -160,6 +160,7 @@ def build_manifest(
         "max_query_tokens": settings.max_query_tokens,
         "activation": settings.activation,
         "calibration": {"scale": settings.scale, "bias": settings.bias},
+        "source_weight": settings.source_weight,
         "languages": list(metadata.languages),
         "license": metadata.license,
         "files": file_entries(folder),

@@ -32,6 +32,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     index.add_argument("--embedder", metavar="M", help="model that embeds (default: the bundled one)")
     index.add_argument("--reranker", metavar="M", help="model that reranks, or 'none' (default: the bundled one)")
     index.add_argument("--language", metavar="L", help="of the words: english, spanish, ... (default: english)")
+    index.add_argument(
+        "--source-weight", type=float, metavar="W", help="share of its document in a passage's score (default: 0)"
+    )
     index.add_argument("--min-tokens", type=count, default=200, metavar="N", help="of a passage (default: 200)")
     index.add_argument("--max-tokens", type=count, default=600, metavar="N", help="of a passage (default: 600)")
     index.add_argument("--overlap", type=int, default=0, metavar="N", help="tokens repeated (default: 0)")
@@ -95,12 +98,17 @@ def _pipeline(options: argparse.Namespace) -> RAGPipeline:
         return _opened(options)
     reranker = None if options.reranker == _NONE else options.reranker or BUNDLED
     return RAGPipeline(
-        options.embedder or BUNDLED, reranker, language=options.language or "english", precompute=options.precompute
+        options.embedder or BUNDLED,
+        reranker,
+        language=options.language or "english",
+        source_weight=options.source_weight,
+        precompute=options.precompute,
     )
 
 
 def _opened(options: argparse.Namespace) -> RAGPipeline:
     """Open the index that is there; what it was made with may be said again, but not otherwise."""
+    from semantic_ranker._arguments import check_source_weight
     from semantic_ranker.errors import InvalidInputError
     from semantic_ranker.pipeline import RAGPipeline
 
@@ -114,6 +122,8 @@ def _opened(options: argparse.Namespace) -> RAGPipeline:
                 "another folder for another one."
             )
     pipeline.precompute = pipeline.precompute or options.precompute
+    if options.source_weight is not None:
+        pipeline.retriever.source_weight = check_source_weight(options.source_weight)
     return pipeline
 
 

@@ -50,9 +50,7 @@ def _killed(*_):
 def _check_model(folder, result):
     content = json.loads((folder / "tune.json").read_text())
     assert content == result.content
-    assert list(content["held_out"]["systems"]) == [
-        "BM25", "dense", "RRF", "bundled reranker", "tuned", "tuned + search",
-    ]  # fmt: skip
+    _check_sources(folder, content)
     assert content["split"]["tested"]["heading"] >= 8
     assert content["verdict"]["exit_status"] == result.status
     assert content["fit"]["planned"] == math.ceil(content["fit"]["groups"] / (FAST.batch - 2)), "one pass, as asked for"
@@ -70,8 +68,23 @@ def _check_model(folder, result):
     assert "held-out sections of docs" in card
     with CrossEncoder(folder) as model:
         assert model.languages == ("en",)
+        assert model.source_weight == content["source_weight"]
         ranked = model.rank("About tools of the garden", ["nothing", "gardtoo0 tools garden gardtoo1"])
         assert len(ranked) == 2
+
+
+def _check_sources(folder, content):
+    """What the watched questions chose is what is measured, and what the model folder says."""
+    weight, by_passage = content["source_weight"], ["tuned, by passage"] if content["source_weight"] else []
+    systems = ["BM25", "dense", "RRF", "bundled reranker", *by_passage, "tuned", "tuned + search"]
+    assert list(content["held_out"]["systems"]) == systems
+    assert json.loads((folder / "semantic_ranker.json").read_text())["source_weight"] == weight
+    fit = content["source_fit"]["by_weight"]
+    assert fit[f"{weight:g}"] >= fit["0"] - 0.02
+    said = [note for note in content["notes"] if "best passage of its document" in note]
+    assert len(said) == bool(weight)
+    assert all(note in (folder / "README.md").read_text() for note in said)
+    assert bool(by_passage) == ("is its own and" in (folder / "tune.html").read_text())
 
 
 def test_the_command_says_what_is_wrong_and_exits_by_the_verdict(folder, tmp_path, tiny_base, capsys, monkeypatch):

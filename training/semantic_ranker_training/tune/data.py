@@ -60,7 +60,13 @@ class Data:
             qrels={f"q{place}": dict.fromkeys(of.answers, 1) for place, of in enumerate(questions)},
             corpus=corpus,
             kinds={f"q{place}": of.kind for place, of in enumerate(questions)},
+            sources=self.sources,
         )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """The document of each passage."""
+        return {key: of.document for key, of in self.corpus.passages.items()}
 
     def validation(self, embedder: KeptEmbedder) -> RerankTask:
         """Return the watched questions with their candidates among all passages that are not tested."""

@@ -84,7 +84,14 @@ def export(
     return {"precision": precision, "megabytes": round(report.megabytes, 1), "parity": report.parity.to_dict()}
 
 
-def publish(model: Path, out: Path, metrics: Sequence[Metric], limits: Sequence[str], extra: Mapping[str, str]) -> None:
+def publish(
+    model: Path,
+    out: Path,
+    metrics: Sequence[Metric],
+    limits: Sequence[str],
+    extra: Mapping[str, str],
+    source_weight: float,
+) -> None:
     """Put a model folder with its figures in place, whole or not at all.
 
     Args:
@@ -93,6 +100,7 @@ def publish(model: Path, out: Path, metrics: Sequence[Metric], limits: Sequence[
         metrics: What was measured.
         limits: What is to be said beside it.
         extra: Further files by name.
+        source_weight: Share of the best passage of the same source in a passage's score.
     """
     with staged_folder(out, overwrite=True) as staged:
         shutil.copytree(model, staged, dirs_exist_ok=True)
@@ -107,7 +115,7 @@ def publish(model: Path, out: Path, metrics: Sequence[Metric], limits: Sequence[
         found: dict[str, dict[str, Any]] = {}
         for metric in metrics:
             found.setdefault(metric.collection, {})[metric.name] = metric.to_dict()
-        write_manifest(staged, {**manifest, "metrics": found})
+        write_manifest(staged, {**manifest, "metrics": found, "source_weight": source_weight})
 
 
 def write_json(path: Path, content: Any) -> None:

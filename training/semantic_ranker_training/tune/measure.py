@@ -20,6 +20,8 @@ from semantic_ranker.evaluation.systems import compare_evaluations
 from semantic_ranker.evaluation.tasks import with_scores
 from semantic_ranker.fusion import fuse_weighted
 from semantic_ranker.fusion_weight import fit_fusion_weight
+from semantic_ranker.source_weight import fit_source_weight
+from semantic_ranker.sources import drawn_run
 
 Run = Mapping[str, Mapping[str, float]]
 METRICS = ("nDCG@10", "RR@10", "Recall@5")
@@ -42,6 +44,7 @@ class Task:
         qrels: Relevance by query id, then passage id.
         corpus: Text by passage id.
         kinds: What asked each query.
+        sources: The document of each passage, where passages have one.
     """
 
     name: str
@@ -49,10 +52,30 @@ class Task:
     qrels: Mapping[str, Mapping[str, int]]
     corpus: Mapping[str, str]
     kinds: Mapping[str, str] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     def judged(self) -> dict[str, dict[str, int]]:
         """Return the judgments as plain dicts."""
         return {qid: dict(grades) for qid, grades in self.qrels.items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """How a model's scores are put together with what else is known.
+
+    Attributes:
+        fusion: Share of the reranker in its fusion with the first stage.
+        source: Share of the best passage of the same document in a passage's score.
+        source_fit: What each weight that was tried for it gave, as JSON values; None where it was not fitted.
+    """
+
+    fusion: float
+    source: float
+    source_fit: dict[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the weights as JSON values."""
+        return {"fusion_weight": self.fusion, "source_weight": self.source, "source_fit": self.source_fit}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,11 +140,23 @@ def fitted_weight(reranked: Run, first: Run, task: Task) -> float:
         return _DEFAULT_WEIGHT
 
 
-def validation_weight(model: Scorer, validation: RerankTask) -> float:
-    """Return `fitted_weight` of a model on the validation queries and their candidates."""
+def validation_weights(model: Scorer, validation: RerankTask, sources: Mapping[str, str]) -> Weights:
+    """Return the weights of a model, fitted on the validation queries and their candidates.
+
+    Args:
+        model: The model.
+        validation: The queries, none of which is tested.
+        sources: The document of each passage.
+    """
     first = {qid: with_scores(qid, of) for qid, of in validation.candidates.items()}
     task = Task(name="validation", queries=validation.queries, qrels=validation.qrels, corpus=validation.corpus)
-    return fitted_weight(rerank(model, task, first), first, task)
+    run = rerank(model, task, first)
+    try:
+        source = fit_source_weight(run, sources, task.judged(), METRICS[0])
+    except EvaluationError:  # too few queries
+        return Weights(fusion=fitted_weight(run, first, task), source=0.0, source_fit=None)
+    drawn = drawn_run(run, sources, source.weight)
+    return Weights(fusion=fitted_weight(drawn, first, task), source=source.weight, source_fit=source.to_dict())
 
 
 def fused(reranked: Run, first: Run, weight: float) -> dict[str, dict[str, float]]:

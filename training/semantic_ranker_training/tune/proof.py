@@ -11,6 +11,8 @@ from typing import Any
 from semantic_ranker._files import write_atomically
 from semantic_ranker.collections import load_beir
 from semantic_ranker.evaluation import Comparison
+from semantic_ranker.model_folder import ModelFolder, resolve
+from semantic_ranker.sources import drawn_run
 from semantic_ranker_training.tune import measure
 from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data, kinds
@@ -19,11 +21,13 @@ from semantic_ranker_training.tune.first_stage import FirstStage
 from semantic_ranker_training.tune.general import built_in_guard
 from semantic_ranker_training.tune.given import Judged
 from semantic_ranker_training.tune.language import language_of
-from semantic_ranker_training.tune.measure import Findings, Task
+from semantic_ranker_training.tune.measure import Findings, Task, Weights
 from semantic_ranker_training.tune.verdict import Verdict, judge
 from semantic_ranker_training.tune.work import WorkFolder, file_hash
 
 TUNED, FUSED, BUNDLED = "tuned", "tuned + search", "bundled reranker"
+BY_PASSAGE = "tuned, by passage"
+"""The tuned model where nothing is known of documents."""
 
 Tell = Callable[[str], None]
 Run = Mapping[str, Mapping[str, float]]
@@ -38,7 +42,7 @@ class Proving:
         model: Folder of the exported model.
         data: The documents.
         embedder: Of the dense search.
-        weight: Share of the reranker in its fusion with the first stage.
+        weights: How its scores are put together with documents and search.
         judged: Real questions that nothing was learnt from.
         guards: BEIR folders; none takes the built-in guard.
         guard_queries: Queries of each, at most.
@@ -51,7 +55,7 @@ class Proving:
     model: Path
     data: Data
     embedder: KeptEmbedder
-    weight: float
+    weights: Weights
     judged: Sequence[Judged]
     guards: Sequence[Path]
     guard_queries: int
@@ -72,7 +76,7 @@ class Proof:
         verdict: In words.
         dense: What the dense search was.
         depth: Candidates that were reranked.
-        weight: Share of the reranker in its fusion with the first stage.
+        weights: How the tuned model's scores are put together with documents and search.
     """
 
     own: Findings
@@ -82,7 +86,7 @@ class Proof:
     verdict: Verdict
     dense: str
     depth: int
-    weight: float
+    weights: Weights
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as JSON values."""
@@ -94,7 +98,7 @@ class Proof:
             "verdict": self.verdict.to_dict(),
             "dense": self.dense,
             "candidates": self.depth,
-            "fusion_weight": self.weight,
+            **self.weights.to_dict(),
         }
 
 
@@ -119,6 +123,7 @@ def prove(proving: Proving, work: WorkFolder, identity: Any, tell: Tell) -> Proo
             queries={of.id: of.text for of in proving.judged},
             qrels={of.id: dict(of.answers) for of in proving.judged},
             corpus={key: data.corpus.passages[key].text for key in corpus},
+            sources=data.sources,
         )
         judged = _findings(proving, work, "judged", task, identity)
     baseline = base_name(proving.base)
@@ -141,7 +146,7 @@ def prove(proving: Proving, work: WorkFolder, identity: Any, tell: Tell) -> Proo
         verdict=verdict,
         dense=proving.embedder.name,
         depth=proving.depth,
-        weight=proving.weight,
+        weights=proving.weights,
     )
 
 
@@ -168,9 +173,17 @@ def _findings(proving: Proving, work: WorkFolder, name: str, task: Task, identit
     runs: dict[str, Run] = {**searched}
     for system, folder in models.items():
         of = [identity if system == TUNED else str(folder), name, dict(task.queries), candidates]
-        runs[system] = _kept(work, f"rank-{name}-{system.replace(' ', '-')}", of, _ranker(folder, task, candidates))
-    runs[FUSED] = measure.fused(runs[TUNED], candidates, proving.weight)
+        own = _kept(work, f"rank-{name}-{system.replace(' ', '-')}", of, _ranker(folder, task, candidates))
+        weight = proving.weights.source if system == TUNED else _source_weight(folder)
+        if system == TUNED and weight:
+            runs[BY_PASSAGE] = own
+        runs[system] = drawn_run(own, task.sources, weight)
+    runs[FUSED] = measure.fused(runs[TUNED], candidates, proving.weights.fusion)
     return measure.find(task, runs, TUNED, seed=proving.seed)
+
+
+def _source_weight(folder: Path | None) -> float:
+    return ModelFolder.open(resolve(None if folder is None else str(folder))).settings.source_weight
 
 
 def _ranker(folder: Path | None, task: Task, candidates: Run) -> Callable[[Path], Any]:

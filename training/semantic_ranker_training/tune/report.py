@@ -10,7 +10,7 @@ from semantic_ranker.evaluation.resampling import show_p
 from semantic_ranker.evaluation.slices import slice_evaluations
 from semantic_ranker.reports import Page, plots
 from semantic_ranker_training.tune.measure import METRICS, Findings
-from semantic_ranker_training.tune.proof import TUNED, Proof
+from semantic_ranker_training.tune.proof import BY_PASSAGE, TUNED, Proof
 
 SHOWN = 20
 _TEXT = 280
@@ -224,8 +224,13 @@ def _method(page: Page, proof: Proof, content: Mapping[str, Any]) -> None:
     )
     page.text(
         f"Rerankers get the first {proof.depth} of RRF, which fuses BM25 and {proof.dense}. The fused system adds the "
-        f"search's score with the weight {1 - proof.weight:.2f}, fitted on other questions. Unjudged passages count as "
-        "not relevant."
+        f"search's score with the weight {1 - proof.weights.fusion:.2f}, fitted on other questions. Unjudged passages "
+        "count as not relevant."
     )
+    if proof.weights.source:
+        page.text(
+            f"A passage's score is {1 - proof.weights.source:.0%} its own and {proof.weights.source:.0%} that of the "
+            f"best passage of its document, as it will be in use; {BY_PASSAGE!r} leaves that out."
+        )
     for note in content["notes"]:
         page.text(note[0].upper() + note[1:] + ".")

@@ -27,6 +27,7 @@ from semantic_ranker_training.tune.gains import gain_of, ingredients, without
 from semantic_ranker_training.tune.general import general_groups
 from semantic_ranker_training.tune.given import Given, read_given
 from semantic_ranker_training.tune.library import Library, read_library
+from semantic_ranker_training.tune.measure import Weights
 from semantic_ranker_training.tune.mining import Learnt, learning_pairs, mined, with_refused
 from semantic_ranker_training.tune.options import TuneOptions
 from semantic_ranker_training.tune.proof import Proving, prove
@@ -131,12 +132,13 @@ class _Tuning:
         validation = data.validation(embedder)
         report = self._fit("fit", base, groups, validation, data, ahead)
         gains = self._gains(base, groups, validation, data, embedder, report, ahead)
-        model, facts, weight = self._export(base, data, report, learnt, groups, validation)
+        model, facts = self._export(base, data, report, groups, validation)
+        weights = self._weights(model, data, validation)
         # Kept too: a proof that goes on measures the same queries.
         guarded = self.work.stage(
             "guards", self.work.key("export"), lambda _: guard_queries(ahead, base, self.options, self._left(ahead))
         )
-        proving = self._proving(base, model, data, embedder, given, weight, guarded)
+        proving = self._proving(base, model, data, embedder, given, weights, guarded)
         proof = prove(proving, self.work, self.work.key("export"), self.tell)
         made = Made(
             identity=identity,
@@ -253,8 +255,8 @@ class _Tuning:
         return gains
 
     def _export(
-        self, base: Base, data: Data, report: FitReport, learnt: Learnt, groups: Sequence[Group], validation: RerankTask
-    ) -> tuple[Path, dict[str, Any], float]:
+        self, base: Base, data: Data, report: FitReport, groups: Sequence[Group], validation: RerankTask
+    ) -> tuple[Path, dict[str, Any]]:
         counts = Counter(group.source for group in groups)
 
         def make(folder: Path) -> Any:
@@ -268,13 +270,22 @@ class _Tuning:
             made = finish.export(
                 report.folder, base.becomes, folder / "model", metadata, list(data.texts("train").values()), validation
             )
-            with measure.open_cached(folder / "model") as model:
-                weight = measure.validation_weight(model, validation)
-            return {**made, "fusion_weight": weight, "calibration": {"scale": scale, "bias": bias}}
+            return {**made, "calibration": {"scale": scale, "bias": bias}}
 
         inputs = [self.work.key("fit"), report.to_dict(), data.language.code, self.options.out.name]
         facts = self.work.stage("export", inputs, make)
-        return self.work.path / "export" / "model", facts, facts["fusion_weight"]
+        return self.work.path / "export" / "model", facts
+
+    def _weights(self, model: Path, data: Data, validation: RerankTask) -> Weights:
+        """Fit how much of its document, and of the search, a score should have."""
+        sources = {key: source for key, source in data.sources.items() if key in validation.corpus}
+
+        def make(_: Path) -> Any:
+            with measure.open_cached(model) as opened:
+                return measure.validation_weights(opened, validation, sources).to_dict()
+
+        found = self.work.stage("weights", [self.work.key("export"), sources], make)
+        return Weights(fusion=found["fusion_weight"], source=found["source_weight"], source_fit=found["source_fit"])
 
     def _proving(
         self,
@@ -283,7 +294,7 @@ class _Tuning:
         data: Data,
         embedder: KeptEmbedder,
         given: Given,
-        weight: float,
+        weights: Weights,
         guarded: int,
     ) -> Proving:
         return Proving(
@@ -291,7 +302,7 @@ class _Tuning:
             model=model,
             data=data,
             embedder=embedder,
-            weight=weight,
+            weights=weights,
             judged=given.tested,
             guards=self.options.guards,
             guard_queries=guarded,
