@@ -352,3 +352,20 @@ def test_ingredients_are_told_against_the_bundled_reranker_and_the_default(
             gain = row["against"]["bundled reranker"]["difference"]
             assert gain == pytest.approx(row["nDCG@10"]["mean"] - bundled, abs=1e-6)
     assert f"{found['queries']} held-out" in text
+
+
+def test_what_documents_add_is_told_by_weight_and_folder(module: Callable[[str], ModuleType], results: Path) -> None:
+    found = json.loads((results / "source_weight.json").read_text(encoding="utf-8"))
+    text = module("source_tables").sources()
+    for name, row in found["rows"].items():
+        cells = [cell.strip() for cell in next(of for of in text.splitlines() if of.startswith(f"| {name} |")).split("|")]
+        assert cells[2:5] == [row["model"], str(row["queries"]), f"{row['systems']['0']['nDCG@10']:.3f}"]
+        for place, weight in enumerate(("0.2", "0.4", "0.5", "fitted"), start=5):
+            gain = row["gain"][weight]["nDCG@10"]
+            assert cells[place].startswith(f"{100 * gain['difference']:+.1f} [")
+            change = row["systems"][weight]["nDCG@10"] - row["systems"]["0"]["nDCG@10"]
+            assert gain["difference"] == pytest.approx(change, abs=1e-6)
+        assert row["systems"]["fitted"] == row["systems"][f"{row['fitted']:g}"]
+        assert cells[9] == f"{row['fitted']:g}"
+    (results / "source_weight.json").unlink()
+    assert "was not run" in module("source_tables").sources()
