@@ -358,7 +358,8 @@ def test_what_documents_add_is_told_by_weight_and_folder(module: Callable[[str],
     found = json.loads((results / "source_weight.json").read_text(encoding="utf-8"))
     text = module("source_tables").sources()
     for name, row in found["rows"].items():
-        cells = [cell.strip() for cell in next(of for of in text.splitlines() if of.startswith(f"| {name} |")).split("|")]
+        line = next(of for of in text.splitlines() if of.startswith(f"| {name} |"))
+        cells = [cell.strip() for cell in line.split("|")]
         assert cells[2:5] == [row["model"], str(row["queries"]), f"{row['systems']['0']['nDCG@10']:.3f}"]
         for place, weight in enumerate(("0.2", "0.4", "0.5", "fitted"), start=5):
             gain = row["gain"][weight]["nDCG@10"]
