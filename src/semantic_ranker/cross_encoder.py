@@ -63,7 +63,8 @@ class CrossEncoder:
             ``token_budget``), in fp16 where ``precision`` is ``auto``, or in fp32 or bf16.
         source_weight: Share of the best passage of the same document in a passage's score, 0 to 1, where `rank` is
             told the ``sources``: a passage that does not say what it is about is known by its neighbours. None is
-            what the model was fitted with, 0 for the bundled ones (see `fit_source_weight`).
+            what the model was fitted with, 0 for the bundled ones (see `fit_source_weight`). A cascade is then not
+            taken: it would leave out what only its document brings to the top.
 
     Raises:
         InvalidInputError: An option is not one of these.
