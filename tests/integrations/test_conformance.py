@@ -159,9 +159,9 @@ async def test_the_event_loop_runs_while_a_call_is_scored(framework, model, monk
     loop_ran, seen = threading.Event(), []
     rank = CrossEncoder.rank
 
-    def rank_after_the_loop_ran(self, *args):
+    def rank_after_the_loop_ran(self, *args, **options):
         seen.append((loop_ran.wait(timeout=30), threading.current_thread().name))
-        return rank(self, *args)
+        return rank(self, *args, **options)
 
     monkeypatch.setattr(CrossEncoder, "rank", rank_after_the_loop_ran)
     call = asyncio.ensure_future(framework.arun(framework.rerank_class(model=model), framework.items(TEXTS), QUERY))

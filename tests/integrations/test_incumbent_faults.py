@@ -104,7 +104,7 @@ def test_fault_5_the_kept_retrieval_score_reaches_no_model_and_survives_a_second
 def test_fault_5_holds_when_all_metadata_is_shown_to_the_model(model, monkeypatch):
     seen = []
     rank = CrossEncoder.rank
-    monkeypatch.setattr(CrossEncoder, "rank", lambda self, *args: seen.append(args[1]) or rank(self, *args))
+    monkeypatch.setattr(CrossEncoder, "rank", lambda self, *args, **kw: seen.append(args[1]) or rank(self, *args, **kw))
     reranker = llama_index.SemanticRerank(model=model, keep_retrieval_score=True, metadata_mode=MetadataMode.ALL)
     once = reranker.postprocess_nodes(nodes("cat", "dog"), query_str=QUERY)
     reranker.postprocess_nodes(once, query_str=QUERY)
@@ -153,9 +153,9 @@ async def test_fault_9_async_scores_a_whole_list_in_one_call_off_the_loop(model,
     calls = []
     rank = CrossEncoder.rank
 
-    def counted(self, query, texts, top_k=None):
+    def counted(self, query, texts, top_k=None, **options):
         calls.append((len(texts), threading.current_thread() is threading.main_thread()))
-        return rank(self, query, texts, top_k)
+        return rank(self, query, texts, top_k, **options)
 
     monkeypatch.setattr(CrossEncoder, "rank", counted)
     await asyncio.gather(

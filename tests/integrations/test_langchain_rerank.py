@@ -146,7 +146,7 @@ async def test_async_callbacks_are_awaited_on_success_failure_and_empty_input(mo
 async def test_a_cancelled_call_ends_its_run(model, monkeypatch):
     runs, scoring, release = AsyncRuns(), threading.Event(), threading.Event()
 
-    def rank(self, *args):
+    def rank(self, *args, **options):
         scoring.set()
         assert release.wait(30)
         return []
@@ -180,7 +180,7 @@ def test_the_score_key_can_be_chosen_and_the_retrievers_score_stays(model):
 def test_metadata_fields_are_read_before_the_text(model, monkeypatch):
     seen = []
     rank = CrossEncoder.rank
-    monkeypatch.setattr(CrossEncoder, "rank", lambda self, *args: seen.append(args[1]) or rank(self, *args))
+    monkeypatch.setattr(CrossEncoder, "rank", lambda self, *args, **kw: seen.append(args[1]) or rank(self, *args, **kw))
     given = [
         Document("cat", metadata={"title": "red", "page": 0, "secret": "x"}),
         Document("dog", metadata={"title": None}),

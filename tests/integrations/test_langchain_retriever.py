@@ -131,9 +131,9 @@ async def test_ainvoke_scores_off_the_event_loop(documents, reranker, monkeypatc
     threads = []
     rank = CrossEncoder.rank
 
-    def noted(self, *args):
+    def noted(self, *args, **options):
         threads.append(threading.current_thread().name)
-        return rank(self, *args)
+        return rank(self, *args, **options)
 
     monkeypatch.setattr(CrossEncoder, "rank", noted)
     await SemanticRerankRetriever(base=FixedRetriever(documents=documents), reranker=reranker).ainvoke(QUERY)

@@ -209,7 +209,7 @@ async def test_spans_are_closed(model, nodes):
 def test_the_metadata_mode_decides_what_the_model_reads(model, monkeypatch, mode, seen):
     read = []
     rank = CrossEncoder.rank
-    monkeypatch.setattr(CrossEncoder, "rank", lambda self, *args: read.append(args[1]) or rank(self, *args))
+    monkeypatch.setattr(CrossEncoder, "rank", lambda self, *args, **kw: read.append(args[1]) or rank(self, *args, **kw))
     node = TextNode(
         text="cat",
         metadata={"title": "red", "llm_only": "no", "embed_only": "no"},

@@ -77,9 +77,9 @@ async def test_aretrieve_scores_off_the_event_loop(reranker, monkeypatch):
     threads = []
     rank = CrossEncoder.rank
 
-    def noted(self, *args):
+    def noted(self, *args, **options):
         threads.append(threading.current_thread().name)
-        return rank(self, *args)
+        return rank(self, *args, **options)
 
     monkeypatch.setattr(CrossEncoder, "rank", noted)
     await SemanticRerankRetriever(FixedRetriever(), reranker=reranker).aretrieve(QUERY)
