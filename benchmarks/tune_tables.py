@@ -101,7 +101,8 @@ def ablations() -> str:
     body = rows(head, (line(name, part) for name, part in found["rows"].items()))
     return (
         f"{body}\n\n{found['queries']} held-out headings, titles and links of {found['folder']}, a proxy; one seed, "
-        f"{found['passes']:g} pass where nothing else is said, weights in float32; of the way: what share of the step from the base's weights to "
+        f"{found['passes']:g} pass where nothing else is said, weights in float32, each passage by itself; "
+        f"of the way: what share of the step from the base's weights to "
         f"the new ones was taken, chosen on the watched questions; 95 % intervals over queries. "
         f"torch {found['versions']['torch']}, `{found['command']}`"
     )
