@@ -15,18 +15,17 @@ import copy
 import json
 import logging
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from quality import METRIC, ROOT, Run, Task, prepare, summary
+from result_parts import made_with
 from torch.nn import functional
 
 from semantic_ranker import evaluate
@@ -326,8 +325,7 @@ def main() -> None:
         "rotation": rotation(scores),
         "queries": {task.name: len(task.queries) for task in tasks},
         "tokens of a passage": TOKENS,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("semantic-ranker", "torch", "ir-measures")},
+        **made_with("semantic-ranker", "torch", "ir-measures"),
         "command": f"python benchmarks/campaign.py --data DATA --max-queries {options.max_queries}",
     }
     write_atomically(options.out, json.dumps(result, indent=2) + "\n")

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
+from result_parts import made_with
 
 from semantic_ranker._files import write_atomically
 from semantic_ranker.backends.interaction import InteractionCrossEncoder
@@ -74,8 +72,7 @@ def main() -> None:
     result = {
         "what": f"1 - cosine to float32 of token states and of whole texts, {len(others)} texts that were not fitted to",
         "ways": ways,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("onnxruntime", "numpy", "torch")},
+        **made_with("onnxruntime", "numpy", "torch"),
         "command": "python benchmarks/int8_calibration.py --run RUN",
     }
     write_atomically(options.out, json.dumps(result, indent=2) + "\n")

@@ -12,13 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from quality import METRIC, ROOT, STATES, Run, Task, kept, other, per_query, prepare, reranked, summary
+from result_parts import made_with
 from tqdm import tqdm
 
 from semantic_ranker import CrossEncoder
@@ -114,8 +113,7 @@ def main() -> None:
         },
         "english": of_english,
         "models": names,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("semantic-ranker", "onnxruntime", "bm25s", "ir-measures")},
+        **made_with("semantic-ranker", "onnxruntime", "bm25s", "ir-measures"),
         "command": "python benchmarks/languages.py --data DATA"
         + (" --multilingual FOLDER" if options.multilingual else "")
         + (" --base FOLDER" if options.base else "")

@@ -14,15 +14,14 @@ import argparse
 import json
 import logging
 import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from campaign import COLLECTIONS, row
 from quality import METRIC, ROOT, STATES, Run, Task, per_query, prepare, reranked
+from result_parts import made_with
 
 from semantic_ranker import CrossEncoder
 from semantic_ranker._files import write_atomically
@@ -135,8 +134,7 @@ def main() -> None:
         "steps": options.steps,
         "rows": rows,
         "queries": {task.name: len(task.queries) for task in tasks},
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime")},
+        **made_with("semantic-ranker", "torch", "onnxruntime"),
         "command": f"python benchmarks/layers.py --data DATA --steps {options.steps} --max-queries {options.max_queries}",
     }
     write_atomically(options.out, json.dumps(result, indent=2) + "\n")

@@ -16,8 +16,8 @@ def sources() -> str:
     found = read("source_weight")
 
     def line(name: str, part: dict[str, Any]) -> list[object]:
-        gains = [points(part["gain"][weight][METRIC]) if weight in part["gain"] else "-" for weight in SHOWN]
-        return [name, part["model"], part["queries"], f"{part['systems']['0'][METRIC]:.3f}", *gains, _weight(part)]
+        own, gains = part["systems"]["0"][METRIC], [points(part["gain"][weight][METRIC]) for weight in SHOWN]
+        return [name, part["model"], part["queries"], f"{own:.3f}", *gains, f"{part['fitted']:g}"]
 
     head = ("questions on", "model", "questions", METRIC, *(f"weight {of}, points" for of in SHOWN), "fitted weight")
     body = rows(head, (line(name, part) for name, part in found["rows"].items()))
@@ -27,7 +27,3 @@ def sources() -> str:
         "fitted weight is the one that the other folders' questions chose: the handbook has no part in that of its 60 "
         f"questions. `{found['command']}`"
     )
-
-
-def _weight(part: dict[str, Any]) -> str:
-    return "-" if part["fitted"] is None else f"{part['fitted']:g}"

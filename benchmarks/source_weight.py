@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from handbook_questions import load, qrels
+from result_parts import made_with
 from tune import FOLDERS, HANDBOOK, SPANISH
 
 from semantic_ranker._files import write_atomically
@@ -30,11 +29,11 @@ from semantic_ranker.source_weight import WEIGHTS, fit_source_weight
 from semantic_ranker.sources import drawn_run
 from semantic_ranker_training.tune import TuneOptions
 from semantic_ranker_training.tune.base import Base, find_base
-from semantic_ranker_training.tune.data import prepare
+from semantic_ranker_training.tune.data import prepare, sampled_questions
 from semantic_ranker_training.tune.embedder import KeptEmbedder
 from semantic_ranker_training.tune.first_stage import FirstStage
 from semantic_ranker_training.tune.library import read_library
-from semantic_ranker_training.tune.measure import DEPTH, Task, open_cached, rerank, sampled
+from semantic_ranker_training.tune.measure import DEPTH, Task, open_cached, rerank
 from semantic_ranker_training.tune.split import distinct_questions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,9 +46,8 @@ def folder_task(folder: Path, work: Path, base: Base) -> tuple[Task, KeptEmbedde
     """Return a folder's questions over all of its passages, with an embedder and the name of a stemmer."""
     options = TuneOptions(documents=folder, out=work / folder.name)
     data = prepare(read_library(folder, work / "read" / folder.name), work / f"{folder.name}.json", options)
-    asked = distinct_questions(data.corpus.questions)
-    chosen = set(sampled([of.text for of in asked], MOST))
-    task = data.task(folder.name, [of for of in asked if of.text in chosen], data.corpus.texts())
+    asked = sampled_questions(distinct_questions(data.corpus.questions), MOST)
+    task = data.task(folder.name, asked, data.corpus.texts())
     return task, _embedder(work / "vectors" / folder.name, task, data.language.code, base), data.language.stemmer
 
 
@@ -79,9 +77,8 @@ def ranked(task: Task, embedder: KeptEmbedder, stemmer: str, base: Base) -> dict
         return rerank(model, task, candidates)
 
 
-def figures(run: Mapping[str, dict[str, float]], task: Task, fitted: float | None) -> dict[str, Any]:
-    judged, alone = task.judged(), {query: dict(of) for query, of in run.items()}
-    tried = {f"{weight:g}": weight for weight in WEIGHTS} | ({} if fitted is None else {"fitted": fitted})
+def figures(run: dict[str, dict[str, float]], task: Task, fitted: float) -> dict[str, Any]:
+    judged, tried = task.judged(), {**{f"{weight:g}": weight for weight in WEIGHTS}, "fitted": fitted}
     drawn = {name: drawn_run(run, task.sources, weight) for name, weight in tried.items()}
     return {
         "queries": len(task.queries),
@@ -91,8 +88,8 @@ def figures(run: Mapping[str, dict[str, float]], task: Task, fitted: float | Non
         "systems": {name: dict(evaluate(of, judged, METRICS).mean) for name, of in drawn.items()},
         "gain": {
             name: {of.metric: {"difference": of.difference, "low": of.low, "high": of.high, "p": of.p_value}
-                   for of in compare(alone, run_, judged, METRICS).metrics}
-            for name, run_ in drawn.items() if name != "0"
+                   for of in compare(run, other, judged, METRICS).metrics}
+            for name, other in drawn.items() if name != "0"
         },
     }  # fmt: skip
 
@@ -125,15 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "what": __doc__.splitlines()[0] if __doc__ else "",
         "depth": DEPTH,
         "rows": rows,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("semantic-ranker", "onnxruntime", "bm25s", "ir-measures")},
+        **made_with("semantic-ranker", "onnxruntime", "bm25s", "ir-measures"),
         "command": f"python benchmarks/source_weight.py --data DATA{base_option}",
     }
     write_atomically(options.out, json.dumps(result, indent=2) + "\n")
     print("wrote", options.out)
 
 
-def _fitted(others: Sequence[tuple[Task, dict[str, dict[str, float]], str]]) -> float | None:
+def _fitted(others: Sequence[tuple[Task, dict[str, dict[str, float]], str]]) -> float:
     """Return the weight that the questions of other folders choose together."""
 
     def renamed(task: Task, by_query: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -145,7 +141,7 @@ def _fitted(others: Sequence[tuple[Task, dict[str, dict[str, float]], str]]) -> 
     run = {query: of for task, found, _ in others for query, of in renamed(task, found).items()}
     judged = {query: of for task, _, _ in others for query, of in renamed(task, task.judged()).items()}
     sources = {f"{task.name} {name}": f"{task.name} {of}" for task, *_ in others for name, of in task.sources.items()}
-    return fit_source_weight(run, sources, judged).weight if run else None
+    return fit_source_weight(run, sources, judged).weight
 
 
 if __name__ == "__main__":

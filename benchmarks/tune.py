@@ -14,13 +14,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from result_parts import made_with
 
 from semantic_ranker._files import write_atomically
 
@@ -94,8 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     result: dict[str, Any] = json.loads(OUT.read_text(encoding="utf-8")) if OUT.is_file() else {}
     result |= {
         "what": "semantic-ranker tune: held-out sections of each folder stand in for people's questions (a proxy)",
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime", "bm25s")},
+        **made_with("semantic-ranker", "torch", "onnxruntime", "bm25s"),
     }
     for folder in options.folders:
         found = run(folder, options)

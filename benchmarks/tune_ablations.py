@@ -13,16 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from quality import METRIC, ROOT, Run, summary
+from result_parts import made_with
 
 from semantic_ranker import evaluate
 from semantic_ranker._files import write_atomically
@@ -165,8 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "queries": len(ablations.task.queries),
         "default": DEFAULT,
         "rows": rows,
-        "machine": {"cpu": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {name: version(name) for name in ("semantic-ranker", "torch", "onnxruntime", "bm25s")},
+        **made_with("semantic-ranker", "torch", "onnxruntime", "bm25s"),
         "command": f"python benchmarks/tune_ablations.py --data DATA --folder {options.folder} --passes {options.passes:g}",
     }
     write_atomically(options.out, json.dumps(result, indent=2) + "\n")

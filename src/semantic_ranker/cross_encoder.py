@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -276,17 +276,9 @@ class CrossEncoder:
             ModelLoadError: The folder holds another model's states, or is damaged.
             StorageError: The disk is full or refuses, or the folder has other content.
         """
-        from semantic_ranker.segments.engine import SegmentEngine, counted
-        from semantic_ranker.segments.store import PassageStore
+        from semantic_ranker.segments.precompute import write_states
 
-        engine = self._open()
-        if not isinstance(engine, SegmentEngine):
-            raise InvalidInputError(
-                f"Expected a model that encodes texts alone, got {self.model_name}: it reads query and text together."
-            )
-        for _ in engine.precompute(counted(_checked(texts), shown=progress), path, self._options, prune=prune):
-            pass
-        return len(PassageStore.open(path, engine.fingerprint))
+        return write_states(self._open(), texts, path, self._options, prune=prune, progress=progress)
 
     def relevance(self, logits: ArrayLike) -> NDArray[np.float64]:
         """Return calibrated relevance, ``sigmoid(scale * logit + bias)`` with the model folder's calibration.
@@ -409,13 +401,6 @@ class CrossEncoder:
 
     def __repr__(self) -> str:
         return f"CrossEncoder({', '.join(f'{name}={value!r}' for name, value in self._options.changed().items())})"
-
-
-def _checked(texts: Iterable[str]) -> Iterator[str]:
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InvalidInputError(f"Expected a str at index {index}, got {type(text).__name__}.", index)
-        yield text
 
 
 def _checked_cache(cache: PairCache) -> PairCache | None:

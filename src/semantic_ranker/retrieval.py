@@ -306,14 +306,13 @@ class TwoStageRetriever:
             latency_ms={f"first_stage.{name}": value for name, value in found.latency_ms.items()},
         )
 
-    def _final(self, hits: Sequence[Hit], own: list[float]) -> tuple[list[float], list[float]]:
+    def _final(self, hits: Sequence[Hit], logits: list[float]) -> tuple[list[float], list[float]]:
         """Return the scores to show and those to sort by: far out, logits that differ share one relevance."""
         assert self.reranker is not None
-        logits = own
         weight = self.reranker.source_weight if self.source_weight is None else self.source_weight
         if weight:
             sources = [hit.passage.source or None for hit in hits]
-            logits = drawn_to_sources(np.asarray(own, dtype=np.float32), sources, weight).tolist()
+            logits = drawn_to_sources(np.asarray(logits, dtype=np.float32), sources, weight).tolist()
         if self.fusion == "none":
             return self.reranker.relevance(np.asarray(logits)).tolist(), logits
         # Names that sort by place: equal scores keep the first stage's order.

@@ -208,16 +208,6 @@ class SegmentEngine:
         return EncodedPassage.of(piece, tokens, pooled)
 
 
-def counted(texts: Iterable[str], *, shown: bool) -> Iterable[str]:
-    """Return the same texts, counted by a bar where tqdm is installed and a terminal watches."""
-    try:
-        from tqdm import tqdm
-    except ModuleNotFoundError:
-        return texts
-    bar: Iterable[str] = tqdm(texts, desc="precompute", unit=" texts", disable=None if shown else True)
-    return bar
-
-
 def _mapped(run: Callable[[_Item], _Result], items: Sequence[_Item], options: Options) -> list[_Result]:
     threads = min(options.threads or default_threads(), len(items))
     return list(scoring_pool(options.threads or default_threads()).map(run, items) if threads > 1 else map(run, items))

@@ -117,7 +117,7 @@ def prepare(library: Library, record: Path, options: TuneOptions) -> Data:
     if not watched:
         watched = distinct_questions(split.questions(corpus, "train"))
         notes.append("too few documents to watch learning on others than those that are learnt from")
-    chosen, seen = _sampled(tested, options.most_tested), _sampled(watched, MOST_WATCHED)
+    chosen, seen = sampled_questions(tested, options.most_tested), sampled_questions(watched, MOST_WATCHED)
     return Data(
         library=library,
         corpus=corpus,
@@ -129,7 +129,8 @@ def prepare(library: Library, record: Path, options: TuneOptions) -> Data:
     )
 
 
-def _sampled(questions: Sequence[Question], most: int) -> list[Question]:
+def sampled_questions(questions: Sequence[Question], most: int) -> list[Question]:
+    """Return at most so many, in their order; which ones depends on nothing but their texts."""
     kept = set(sampled([of.text for of in questions], most))
     return [of for of in questions if of.text in kept]
 

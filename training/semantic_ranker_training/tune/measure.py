@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,18 +64,18 @@ class Weights:
     """How a model's scores are put together with what else is known.
 
     Attributes:
-        fusion: Share of the reranker in its fusion with the first stage.
-        source: Share of the best passage of the same document in a passage's score.
+        fusion_weight: Share of the reranker in its fusion with the first stage.
+        source_weight: Share of the best passage of the same document in a passage's score.
         source_fit: What each weight that was tried for it gave, as JSON values; None where it was not fitted.
     """
 
-    fusion: float
-    source: float
+    fusion_weight: float
+    source_weight: float
     source_fit: dict[str, Any] | None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the weights as JSON values."""
-        return {"fusion_weight": self.fusion, "source_weight": self.source, "source_fit": self.source_fit}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,11 +152,13 @@ def validation_weights(model: Scorer, validation: RerankTask, sources: Mapping[s
     task = Task(name="validation", queries=validation.queries, qrels=validation.qrels, corpus=validation.corpus)
     run = rerank(model, task, first)
     try:
-        source = fit_source_weight(run, sources, task.judged(), METRICS[0])
+        found = fit_source_weight(run, sources, task.judged(), METRICS[0])
     except EvaluationError:  # too few queries
-        return Weights(fusion=fitted_weight(run, first, task), source=0.0, source_fit=None)
-    drawn = drawn_run(run, sources, source.weight)
-    return Weights(fusion=fitted_weight(drawn, first, task), source=source.weight, source_fit=source.to_dict())
+        weight, fit = 0.0, None
+    else:
+        weight, fit = found.weight, found.to_dict()
+    fusion = fitted_weight(drawn_run(run, sources, weight), first, task)
+    return Weights(fusion_weight=fusion, source_weight=weight, source_fit=fit)
 
 
 def fused(reranked: Run, first: Run, weight: float) -> dict[str, dict[str, float]]:

@@ -174,16 +174,16 @@ def _findings(proving: Proving, work: WorkFolder, name: str, task: Task, identit
     for system, folder in models.items():
         of = [identity if system == TUNED else str(folder), name, dict(task.queries), candidates]
         own = _kept(work, f"rank-{name}-{system.replace(' ', '-')}", of, _ranker(folder, task, candidates))
-        weight = proving.weights.source if system == TUNED else _source_weight(folder)
+        weight = proving.weights.source_weight if system == TUNED else _source_weight(folder)
         if system == TUNED and weight:
             runs[BY_PASSAGE] = own
         runs[system] = drawn_run(own, task.sources, weight)
-    runs[FUSED] = measure.fused(runs[TUNED], candidates, proving.weights.fusion)
+    runs[FUSED] = measure.fused(runs[TUNED], candidates, proving.weights.fusion_weight)
     return measure.find(task, runs, TUNED, seed=proving.seed)
 
 
 def _source_weight(folder: Path | None) -> float:
-    return ModelFolder.open(resolve(None if folder is None else str(folder))).settings.source_weight
+    return ModelFolder.open(resolve(folder)).settings.source_weight
 
 
 def _ranker(folder: Path | None, task: Task, candidates: Run) -> Callable[[Path], Any]:

@@ -18,7 +18,7 @@ from semantic_ranker_training.tune.base import Base
 from semantic_ranker_training.tune.data import Data, kinds
 from semantic_ranker_training.tune.fit import FitReport
 from semantic_ranker_training.tune.given import Given
-from semantic_ranker_training.tune.measure import METRICS, Weights
+from semantic_ranker_training.tune.measure import METRICS
 from semantic_ranker_training.tune.mining import Learnt
 from semantic_ranker_training.tune.options import TuneOptions
 from semantic_ranker_training.tune.proof import TUNED, Proof, base_name
@@ -96,12 +96,22 @@ class Made:
                 *data.notes,
                 *self.given.notes,
                 *limits_of(self.base, data, self.report),
-                *said_of(self.proof.weights, len(data.watched)),
+                *self.said_of_sources(),
             ],
             "stages": dict(self.stages),
             "seconds": round(self.seconds, 1),
             **self.proof.to_dict(),
         }
+
+    def said_of_sources(self) -> list[str]:
+        """Return what users of the model should know of its source weight."""
+        if not (share := self.proof.weights.source_weight):
+            return []
+        return [
+            f"a passage's score has {share:.0%} of that of the best passage of its document, fitted on "
+            f"{len(self.data.watched)} watched questions: documents are told apart by metadata 'source' in LangChain, "
+            "by 'file_path' or the source node in LlamaIndex; source_weight=0 scores each passage by itself"
+        ]
 
 
 def limits_of(base: Base, data: Data, report: FitReport) -> list[str]:
@@ -118,17 +128,6 @@ def limits_of(base: Base, data: Data, report: FitReport) -> list[str]:
             "and without a multilingual base (--base) that is the limit of what tuning can reach"
         )
     return found
-
-
-def said_of(weights: Weights, watched: int) -> list[str]:
-    """Return what users of the model should know of its source weight."""
-    if not weights.source:
-        return []
-    return [
-        f"a passage's score has {weights.source:.0%} of that of the best passage of its document, fitted on {watched} "
-        "watched questions: documents are told apart by metadata 'source' in LangChain, by 'file_path' or the source "
-        "node in LlamaIndex; source_weight=0 scores each passage by itself"
-    ]
 
 
 def publish(made: Made, model: Path, work: Path) -> dict[str, Any]:
@@ -153,7 +152,6 @@ def publish(made: Made, model: Path, work: Path) -> dict[str, Any]:
         REPORT: json.dumps(content, indent=2, ensure_ascii=True) + "\n",
         PAGE: (work / PAGE).read_text(encoding="utf-8"),
     }
-    weights = made.proof.weights
-    said = [verdict.words, verdict.recommendation, *said_of(weights, len(made.data.watched))]
-    finish.publish(model, made.options.out, metrics, said, extra, weights.source)
+    said = [verdict.words, verdict.recommendation, *made.said_of_sources()]
+    finish.publish(model, made.options.out, metrics, said, extra, made.proof.weights.source_weight)
     return content

@@ -224,13 +224,13 @@ def _method(page: Page, proof: Proof, content: Mapping[str, Any]) -> None:
     )
     page.text(
         f"Rerankers get the first {proof.depth} of RRF, which fuses BM25 and {proof.dense}. The fused system adds the "
-        f"search's score with the weight {1 - proof.weights.fusion:.2f}, fitted on other questions. Unjudged passages "
-        "count as not relevant."
+        f"search's score with the weight {1 - proof.weights.fusion_weight:.2f}, fitted on other questions. Unjudged "
+        "passages count as not relevant."
     )
-    if proof.weights.source:
+    if share := proof.weights.source_weight:
         page.text(
-            f"A passage's score is {1 - proof.weights.source:.0%} its own and {proof.weights.source:.0%} that of the "
-            f"best passage of its document, as it will be in use; {BY_PASSAGE!r} leaves that out."
+            f"A passage's score is {1 - share:.0%} its own and {share:.0%} that of the best passage of its document, "
+            f"as it will be in use; {BY_PASSAGE!r} leaves that out."
         )
     for note in content["notes"]:
         page.text(note[0].upper() + note[1:] + ".")

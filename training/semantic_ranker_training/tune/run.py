@@ -278,14 +278,13 @@ class _Tuning:
 
     def _weights(self, model: Path, data: Data, validation: RerankTask) -> Weights:
         """Fit how much of its document, and of the search, a score should have."""
-        sources = {key: source for key, source in data.sources.items() if key in validation.corpus}
+        sources = data.sources
 
         def make(_: Path) -> Any:
             with measure.open_cached(model) as opened:
                 return measure.validation_weights(opened, validation, sources).to_dict()
 
-        found = self.work.stage("weights", [self.work.key("export"), sources], make)
-        return Weights(fusion=found["fusion_weight"], source=found["source_weight"], source_fit=found["source_fit"])
+        return Weights(**self.work.stage("weights", [self.work.key("export"), sources], make))
 
     def _proving(
         self,
